@@ -1,0 +1,20 @@
+// Platform switches, and the only TILEFIT_ macros that code may use.
+// Knows: which compiler is reading us. Must not know: anything about tiles, chips or formats.
+#pragma once
+
+#if defined(_MSVC_LANG)
+#define TILEFIT_CPLUSPLUS _MSVC_LANG
+#else
+#define TILEFIT_CPLUSPLUS __cplusplus
+#endif
+
+#if TILEFIT_CPLUSPLUS < 202002L
+#error "tilefit needs C++20: pass -std=c++20 (nvcc and hipcc too) or link the CMake target tilefit::tilefit"
+#endif
+
+/// Marks a function that device code may call as well as host code.
+#if defined(__CUDACC__) || defined(__HIP__)
+#define TILEFIT_HD __attribute__((host)) __attribute__((device))
+#else
+#define TILEFIT_HD
+#endif

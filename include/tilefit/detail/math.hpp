@@ -1,0 +1,48 @@
+// Integer arithmetic that every layer shares.
+// Knows: numbers. Must not know: what they count.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "config.hpp"
+
+namespace tilefit::inline v0::detail {
+
+/// Smallest q with q * divisor >= value. Requires value >= 0 and divisor > 0.
+TILEFIT_HD constexpr std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) noexcept {
+  return value / divisor + (value % divisor != 0 ? 1 : 0);
+}
+
+/// Smallest multiple of alignment that is >= value. Requires value >= 0 and alignment > 0.
+TILEFIT_HD constexpr std::int64_t align_up(std::int64_t value, std::int64_t alignment) noexcept {
+  return ceil_div(value, alignment) * alignment;
+}
+
+/// Smallest power of two that is >= value; 1 for value <= 1. Requires value <= 2^62.
+TILEFIT_HD constexpr std::int64_t next_pow2(std::int64_t value) noexcept {
+  std::int64_t power = 1;
+  while (power < value) power *= 2;
+  return power;
+}
+
+TILEFIT_HD constexpr bool is_pow2(std::int64_t value) noexcept { return value > 0 && (value & (value - 1)) == 0; }
+
+TILEFIT_HD constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t high) noexcept {
+  return value < low ? low : value > high ? high : value;
+}
+
+/// a * b, or the largest value when that overflows. Requires a >= 0 and b >= 0.
+TILEFIT_HD constexpr std::int64_t saturating_mul(std::int64_t a, std::int64_t b) noexcept {
+  constexpr std::int64_t max = std::numeric_limits<std::int64_t>::max();
+  if (((a | b) >> 31) == 0) return a * b;
+  return b != 0 && a > max / b ? max : a * b;
+}
+
+/// a + b, or the largest value when that overflows. Requires a >= 0 and b >= 0.
+TILEFIT_HD constexpr std::int64_t saturating_add(std::int64_t a, std::int64_t b) noexcept {
+  constexpr std::int64_t max = std::numeric_limits<std::int64_t>::max();
+  return a > max - b ? max : a + b;
+}
+
+}  // namespace tilefit::inline v0::detail
