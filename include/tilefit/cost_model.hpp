@@ -39,6 +39,10 @@ struct cost_constants {
   /// Vector lanes an SM or CU issues per cycle: 4 schedulers of 32 lanes, 4 SIMDs of 16 lanes a cycle on CDNA.
   std::int64_t nvidia_lanes = 128;
   std::int64_t amd_lanes = 64;
+  /// Of two things that go on side by side the longer one counts in full and of the other one's time 1 / 2^shift:
+  /// matrix and vector instructions of one SM, and main loops against the memory. Judged, not measured.
+  int overlap_shift = 1;
+  int memory_overlap_shift = 3;
   /// Launch of a kernel and the drain of its last blocks.
   std::int64_t launch_ps = 3'000'000;
   /// Set-up of an output tile that nothing hides: index loads, first address computations.
@@ -98,6 +102,19 @@ struct predicted_cost {
   cost_limiter limiter = cost_limiter::memory;
 };
 
+/// The part of a prediction that does not depend on how many stages a tile has: made once per tile size.
+struct tile_work {
+  std::int64_t tiles = 0;      ///< output tiles, times split_k
+  std::int64_t waves = 0;      ///< tiles of the busiest SM
+  std::int64_t steps = 0;      ///< K steps of a tile
+  std::int64_t math_ps = 0;    ///< matrix instructions of a step
+  std::int64_t widen_ps = 0;   ///< vector instructions of a step
+  std::int64_t busy_ps = 0;    ///< both, as far as they overlap
+  std::int64_t store_ps = 0;   ///< output tile to L2
+  std::int64_t reduce_ps = 0;  ///< partial sums of split_k
+  int split_k = 1;
+};
+
 /// The part of a prediction that is the same for every tile: made once per problem.
 class cost_model {
  public:
@@ -110,22 +127,22 @@ class cost_model {
   /// Row tiles of this height over all experts, expected value rounded up.
   constexpr std::int64_t row_tiles(int block_m) const noexcept;
 
-  /// Prediction for a tile that runs with `stages` stages of `stage_bytes` each.
-  constexpr predicted_cost predict(const opt_flags& flags, int stages, std::int64_t stage_bytes) const noexcept {
-    return predict(flags, stages, stage_bytes, row_tiles(flags.block_m));
-  }
-  /// The same with the row tiles counted before.
-  constexpr predicted_cost predict(const opt_flags& flags, int stages, std::int64_t stage_bytes,
-                                   std::int64_t row_tiles) const noexcept;
+  /// Work of tiles of this size. split_k == 0: as many blocks along K as fill SMs that would otherwise idle, a power
+  /// of two that leaves each at least four K steps.
+  constexpr tile_work work(int block_m, int block_n, int block_k, int split_k, std::int64_t row_tiles) const noexcept;
 
-  /// Blocks along K that fill SMs which would otherwise idle: a power of two that leaves each at least four K steps.
-  constexpr int useful_split(const opt_flags& flags, std::int64_t row_tiles) const noexcept {
-    const std::int64_t tiles = row_tiles * detail::ceil_div(n_, flags.block_n);
-    const std::int64_t steps = detail::ceil_div(k_, flags.block_k);
-    int split = 1;
-    while (split < 16 && tiles * split * 2 <= sms_ && steps >= split * 8) split *= 2;
-    return split;
+  /// Prediction for tiles that run with `stages` stages of `stage_bytes` each; persistence and epilogue from `flags`.
+  TILEFIT_ALWAYS_INLINE constexpr predicted_cost predict(const tile_work& work, const opt_flags& flags, int stages,
+                                                         std::int64_t stage_bytes) const noexcept;
+
+  /// Prediction for complete flags.
+  constexpr predicted_cost predict(const opt_flags& flags, std::int64_t stage_bytes) const noexcept {
+    const tile_work tile = work(flags.block_m, flags.block_n, flags.block_k, flags.split_k, row_tiles(flags.block_m));
+    return predict(tile, flags, flags.num_stages, stage_bytes);
   }
+
+  /// A time that no tile of these rows and columns gets below, whatever its K step, stages and epilogue.
+  constexpr std::int64_t least_ps(int block_m, int block_n, int split_k, std::int64_t row_tiles) const noexcept;
 
  private:
   static constexpr int rate_bits = 20;  // times per byte or per multiply-add are kept in 2^-20 ps
@@ -133,6 +150,31 @@ class cost_model {
   constexpr std::int64_t scaled(std::int64_t count, std::int64_t rate) const noexcept {
     return detail::saturating_mul(count, rate) >> rate_bits;
   }
+
+  /// Matrix and vector instructions of so many K elements of a tile.
+  struct instruction_time {
+    std::int64_t math_ps, widen_ps, busy_ps;
+  };
+  constexpr instruction_time instructions(int block_m, int block_n, int depth) const noexcept {
+    const std::int64_t math_ps = (std::int64_t{block_m} * block_n * depth * mac_rate_) >> rate_bits;
+    const std::int64_t widen_ps = (std::int64_t{block_n} * depth * widen_rate_) >> rate_bits;
+    const std::int64_t lesser_ps = std::min(math_ps, widen_ps);
+    const std::int64_t beside_ps = overlapped_ ? lesser_ps >> constants_.overlap_shift : lesser_ps;
+    return {math_ps, widen_ps, std::max(math_ps, widen_ps) + beside_ps};
+  }
+
+  constexpr std::int64_t waves(std::int64_t tiles) const noexcept {
+    if ((tiles >> 31) != 0) return detail::ceil_div(tiles, sms_);
+    return static_cast<std::uint32_t>(tiles + sms_ - 1) / static_cast<std::uint32_t>(sms_);  // the fast division
+  }
+
+  /// Main loops that go on beside the traffic they cause.
+  constexpr std::int64_t side_by_side(std::int64_t loop_ps) const noexcept {
+    const std::int64_t hidden_ps = std::min(memory_ps_, loop_ps) >> constants_.memory_overlap_shift;
+    return detail::saturating_add(std::max(memory_ps_, loop_ps), hidden_ps);
+  }
+
+  static constexpr int most_counted_stages = 16;  // more no longer shorten a step
 
   std::int64_t m_, n_, k_, batch_, sms_;
   row_distribution rows_;
@@ -143,6 +185,7 @@ class cost_model {
   int y_bits_;
   bool columns_halved_;
   bool overlapped_;
+  std::int64_t latency_ps_[most_counted_stages + 1] = {};  // of a step, by stages
   cost_constants constants_;
 };
 
@@ -190,10 +233,16 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       active_ = std::min(m_, detail::expected_active_experts(problem.experts, topk, detail::ceil_div(m_, topk)));
       break;
   }
+  for (int stages = 0; stages <= most_counted_stages; ++stages)
+    latency_ps_[stages] = constants.load_latency_ps / std::max(stages - 1, 1);
+
   constexpr std::int64_t unit = std::int64_t{1} << rate_bits;
   const std::int64_t clock = std::max(arch.clock_mhz, 1);
   const std::int64_t lanes = arch.vendor == vendor_id::nvidia ? constants.nvidia_lanes : constants.amd_lanes;
+  // Rates that no chip has are cut off, so that no product of block sizes up to max_block leaves 64 bits.
+  constexpr std::int64_t slowest = unit * 64;
   mac_rate_ = 2000 * arch.sm_count * unit / std::max<std::int64_t>(path.gflops, 1) * 1024 / constants.math_efficiency;
+  mac_rate_ = std::min(mac_rate_, slowest);
   widen_rate_ = path.widen_slots * 1'000'000 * unit / (16 * lanes * clock);
   l2_rate_ = 1'000'000 * unit / (constants.l2_bytes_per_cycle * clock);
   dram_rate_ = 1000 * unit / std::max(arch.dram_gbps, 1) * 1024 / constants.dram_efficiency;
@@ -224,40 +273,66 @@ constexpr std::int64_t cost_model::row_tiles(int block_m) const noexcept {
   return std::max(active_, detail::ceil_div(2 * m_ + active_ * block_m, 2 * std::int64_t{block_m}));
 }
 
-constexpr predicted_cost cost_model::predict(const opt_flags& flags, int stages, std::int64_t stage_bytes,
-                                             std::int64_t row_tiles) const noexcept {
-  const std::int64_t steps = detail::ceil_div(detail::ceil_div(k_, flags.block_k), flags.split_k);
-  const std::int64_t math_ps = (std::int64_t{flags.block_m} * flags.block_n * flags.block_k * mac_rate_) >> rate_bits;
-  const std::int64_t widen_ps = (std::int64_t{flags.block_n} * flags.block_k * widen_rate_) >> rate_bits;
-  const std::int64_t load_ps = (stage_bytes * l2_rate_) >> rate_bits;
-  const std::int64_t latency_ps = stages > 1 ? constants_.load_latency_ps / (stages - 1) : constants_.load_latency_ps;
-  const std::int64_t busy_ps = overlapped_ ? std::max(math_ps, widen_ps) : math_ps + widen_ps;
-  const std::int64_t hidden_ps = std::max(load_ps, latency_ps);
-  const std::int64_t step_ps = stages > 1 ? std::max(busy_ps, hidden_ps) : busy_ps + load_ps + latency_ps;
+constexpr tile_work cost_model::work(int block_m, int block_n, int block_k, int split_k,
+                                     std::int64_t row_tiles) const noexcept {
+  tile_work work;
+  const std::int64_t columns = detail::ceil_div_pow2(n_, block_n);
+  const std::int64_t steps = detail::ceil_div_pow2(k_, block_k);
+  work.tiles = detail::saturating_mul(row_tiles * columns, batch_);
+  work.split_k = split_k;
+  if (split_k == 0) {
+    work.split_k = 1;
+    while (work.split_k < 16 && work.tiles * work.split_k * 2 <= sms_ && steps >= work.split_k * 8) work.split_k *= 2;
+  }
+  work.steps = steps;
+  if (work.split_k > 1) {
+    // Every partial tile is written and read back in FP32, in a second kernel.
+    const std::int64_t partial_bytes = detail::saturating_mul(8 * m_ * n_, std::int64_t{work.split_k} * batch_);
+    work.reduce_ps = scaled(partial_bytes, dram_rate_) + constants_.launch_ps / 2;
+    work.tiles = detail::saturating_mul(work.tiles, work.split_k);
+    work.steps = detail::ceil_div_pow2(steps, work.split_k);
+  }
+  work.waves = waves(work.tiles);
+  const instruction_time step = instructions(block_m, block_n, block_k);
+  work.math_ps = step.math_ps;
+  work.widen_ps = step.widen_ps;
+  work.busy_ps = step.busy_ps;
+  const std::int64_t out_bits = work.split_k > 1 ? 32 : columns_halved_ ? y_bits_ / 2 : y_bits_;
+  work.store_ps = ((std::int64_t{block_m} * block_n * out_bits / 8) * l2_rate_) >> rate_bits;
+  return work;
+}
 
-  const std::int64_t columns = columns_halved_ ? flags.block_n / 2 : flags.block_n;
-  const std::int64_t out_bits = flags.split_k > 1 ? 32 : y_bits_;
-  const std::int64_t store_ps = ((flags.block_m * columns * out_bits / 8 * l2_rate_) >> rate_bits) +
-                                constants_.subtile_ps * std::max(flags.epilogue_subtile, 1);
+constexpr std::int64_t cost_model::least_ps(int block_m, int block_n, int split_k,
+                                            std::int64_t row_tiles) const noexcept {
+  const std::int64_t tiles = detail::saturating_mul(row_tiles * detail::ceil_div_pow2(n_, block_n), batch_);
+  const bool one_block_each = split_k == 1 || (split_k == 0 && tiles * 2 > sms_);
+  constexpr int depth = 32;
+  const std::int64_t tile_ps = one_block_each ? k_ / depth * instructions(block_m, block_n, depth).busy_ps : 0;
+  return detail::saturating_add(side_by_side(detail::saturating_mul(waves(tiles), tile_ps)), constants_.launch_ps);
+}
+
+TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_work& work, const opt_flags& flags,
+                                                                   int stages,
+                                                                   std::int64_t stage_bytes) const noexcept {
+  const std::int64_t load_ps = (stage_bytes * l2_rate_) >> rate_bits;
+  const std::int64_t latency_ps = latency_ps_[std::min(stages, most_counted_stages)];
+  const std::int64_t hidden_ps = std::max(load_ps, latency_ps);
+  const std::int64_t step_ps = stages > 1 ? std::max(work.busy_ps, hidden_ps) : work.busy_ps + load_ps + latency_ps;
+  const std::int64_t pieces_ps = constants_.subtile_ps * std::max(flags.epilogue_subtile, 1);
   const std::int64_t fill_ps = constants_.load_latency_ps + constants_.tile_ps;
+  const std::int64_t per_tile_ps =
+      work.steps * step_ps + work.store_ps + pieces_ps + (flags.is_persistent ? 0 : fill_ps);
 
   predicted_cost cost;
-  cost.tiles = detail::saturating_mul(row_tiles * detail::ceil_div(n_, flags.block_n) * flags.split_k, batch_);
-  const std::int64_t waves = detail::ceil_div(cost.tiles, sms_);
-  const std::int64_t per_tile_ps = steps * step_ps + store_ps + (flags.is_persistent ? 0 : fill_ps);
+  cost.tiles = work.tiles;
   cost.memory_ps = memory_ps_;
-  cost.loop_ps = detail::saturating_mul(waves, per_tile_ps);
-  cost.other_ps = constants_.launch_ps + (flags.is_persistent ? fill_ps : 0);
-  if (flags.split_k > 1) {
-    // Every partial tile is written and read back in FP32, in a second kernel.
-    const std::int64_t partial_bytes = detail::saturating_mul(8 * m_ * n_, std::int64_t{flags.split_k} * batch_);
-    cost.other_ps = detail::saturating_add(cost.other_ps, scaled(partial_bytes, dram_rate_) + constants_.launch_ps / 2);
-  }
-  cost.total_ps = detail::saturating_add(std::max(cost.memory_ps, cost.loop_ps), cost.other_ps);
+  cost.loop_ps = detail::saturating_mul(work.waves, per_tile_ps);
+  cost.other_ps = constants_.launch_ps + (flags.is_persistent ? fill_ps : 0) + work.reduce_ps;
+  cost.total_ps = detail::saturating_add(side_by_side(cost.loop_ps), cost.other_ps);
   if (cost.memory_ps >= cost.loop_ps) {
     cost.limiter = cost_limiter::memory;
-  } else if (busy_ps >= hidden_ps) {
-    cost.limiter = math_ps >= widen_ps ? cost_limiter::math : cost_limiter::widening;
+  } else if (work.busy_ps >= hidden_ps) {
+    cost.limiter = work.math_ps >= work.widen_ps ? cost_limiter::math : cost_limiter::widening;
   } else {
     cost.limiter = load_ps >= latency_ps ? cost_limiter::l2 : cost_limiter::latency;
   }

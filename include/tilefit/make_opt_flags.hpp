@@ -90,7 +90,7 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
     const detail::search_result found = detail::search_tiles(policy, arch, asked, constraints, model);
     if (!has_wish<Policy> && found.wished.found()) {
       answer.wished = found.wished.flags;
-      answer.wished_bytes = policy.plan(arch, asked.formats, answer.wished).total_bytes();
+      answer.wished_bytes = policy.plan(arch, asked.formats, answer.wished).bytes_with(answer.wished.num_stages);
     }
     if (!found.fitting.found()) {
       return refuse({answer.wished.block_m > 0 ? status_code::no_fit : status_code::unsupported_dtype,
@@ -101,8 +101,8 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
 
   answer.flags = chosen;
   answer.plan = policy.plan(arch, asked.formats, chosen).with_stages(chosen.num_stages);
-  answer.cost = model.predict(chosen, chosen.num_stages, answer.plan.stage_bytes);
-  answer.relaxed = detail::broken_by(chosen, constraints);
+  answer.cost = model.predict(chosen, answer.plan.stage_bytes);
+  answer.relaxed = detail::broken_by(chosen, chosen.num_stages, constraints);
   if (searched && answer.wished_bytes > answer.budget_bytes) answer.status = status_code::ok_fallback;
   if (!answer.relaxed.empty()) {
     answer.status = status_code::ok_constraint_relaxed;

@@ -113,8 +113,8 @@ struct ogs_policy {
     return {};
   }
 
-  constexpr smem_plan plan(const arch_traits& arch, const matmul_formats& formats,
-                           const opt_flags& flags) const noexcept {
+  TILEFIT_ALWAYS_INLINE constexpr smem_plan plan(const arch_traits& arch, const matmul_formats& formats,
+                                                 const opt_flags& flags) const noexcept {
     return ogs_smem_plan(arch, formats, flags);
   }
 

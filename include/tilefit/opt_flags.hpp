@@ -32,6 +32,9 @@ struct opt_flags {
   friend constexpr bool operator==(const opt_flags&, const opt_flags&) = default;
 };
 
+/// Largest block_m, block_n and block_k that the engine counts with.
+inline constexpr int max_block = 4096;
+
 /// What the caller insists on. An empty member leaves the choice to the engine.
 struct opt_flags_constraints {
   std::optional<int> block_m, block_n, block_k;

@@ -46,7 +46,8 @@ enum class smem_lifetime : std::uint8_t {
 };
 
 /// Shared memory of one block. All sizes in bytes.
-/// Layout: staged regions first, each as [num_stages][bytes], then fixed ones; overlaid ones start at 0.
+/// Sizes are known from the start, offsets once `with_stages` has placed the regions: staged ones first, each as
+/// [num_stages][bytes], then fixed ones; overlaid ones start at 0.
 struct smem_plan {
   struct entry {
     std::int64_t bytes = 0;   ///< of one copy, alignment padding included
@@ -79,10 +80,10 @@ struct smem_plan {
     return static_cast<int>(room / stage_bytes);
   }
 
-  /// Adds a region of `bytes`, rounded up to `alignment`. Zero bytes add nothing.
-  TILEFIT_HD constexpr void add(smem_region region, std::int64_t bytes, smem_lifetime lifetime,
-                                std::int64_t alignment = 1) noexcept {
-    const std::int64_t size = detail::align_up(bytes, alignment);
+  /// Adds a region of `bytes`, rounded up to `alignment` (a power of two). Zero bytes add nothing.
+  TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr void add(smem_region region, std::int64_t bytes, smem_lifetime lifetime,
+                                                      std::int64_t alignment = 1) noexcept {
+    const std::int64_t size = (bytes + alignment - 1) & -alignment;
     regions[static_cast<std::size_t>(region)] = {.bytes = size, .offset = 0, .lifetime = lifetime};
     switch (lifetime) {
       case smem_lifetime::per_stage: stage_bytes += size; break;
@@ -116,7 +117,7 @@ struct smem_plan {
 };
 
 /// Bytes of `count` elements, rounded up.
-TILEFIT_HD constexpr std::int64_t bytes_of(dtype type, std::int64_t count) noexcept {
+TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr std::int64_t bytes_of(dtype type, std::int64_t count) noexcept {
   return (count * bits_of(type) + 7) / 8;
 }
 
@@ -125,25 +126,28 @@ TILEFIT_HD constexpr std::int64_t bytes_of(dtype type, std::int64_t count) noexc
 /// tile while it stores, so its output tile has memory of its own; otherwise it reuses that of the stages.
 /// Alignment: 1,024 B for an operand that wgmma reads with the 128-byte swizzle (PTX ISA, "Shared memory matrix
 /// layout"), 128 B for everything else that a bulk copy or a 16-byte load per lane touches.
-TILEFIT_HD constexpr smem_plan ogs_smem_plan(const arch_traits& arch, const matmul_formats& formats,
-                                             const opt_flags& flags) noexcept {
+TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_traits& arch,
+                                                                   const matmul_formats& formats,
+                                                                   const opt_flags& flags) noexcept {
   const std::int64_t m = flags.block_m, n = flags.block_n, k = flags.block_k;
   const std::int64_t x_alignment = arch.features.has(feature::wgmma) ? 1024 : 128;
   using enum smem_lifetime;
   smem_plan plan;
   plan.add(smem_region::x_values, bytes_of(formats.x, m * k), per_stage, x_alignment);
-  if (has_block_scales(formats.x)) plan.add(smem_region::x_scales, m * k / formats.scale_block, per_stage, 128);
+  if (has_block_scales(formats.x))
+    plan.add(smem_region::x_scales, detail::div_pow2(m * k, formats.scale_block), per_stage, 128);
   plan.add(smem_region::w_values, bytes_of(formats.w, n * k), per_stage, 128);
-  if (has_block_scales(formats.w)) plan.add(smem_region::w_scales, n * k / formats.scale_block, per_stage, 128);
+  if (has_block_scales(formats.w))
+    plan.add(smem_region::w_scales, detail::div_pow2(n * k, formats.scale_block), per_stage, 128);
   // A full and an empty mbarrier of 8 B each.
   if (arch.features.has(feature::bulk_copy)) plan.add(smem_region::barriers, 16, per_stage);
   plan.add(smem_region::row_indx, 4 * m * ((formats.gather ? 1 : 0) + (formats.scatter ? 1 : 0)), fixed, 128);
   if (formats.bias) plan.add(smem_region::bias, 4 * n, fixed, 128);
   const std::int64_t columns = formats.act == activation::swiglu ? n / 2 : n;
   const int subtile = flags.epilogue_subtile > 0 ? flags.epilogue_subtile : 1;
-  plan.add(smem_region::accumulator, m * detail::ceil_div(columns, subtile) * bits_of(formats.y) / 8,
+  plan.add(smem_region::accumulator, detail::div_pow2(bytes_of(formats.y, m * columns), subtile),
            flags.is_persistent ? fixed : overlaid, 128);
-  return plan.with_stages(flags.num_stages);
+  return plan;
 }
 
 /// Release of Triton's `matmul_ogs` whose arithmetic is meant.
@@ -167,7 +171,8 @@ TILEFIT_HD constexpr smem_plan triton_nvidia_smem_plan(triton_release release, c
   plan.add(smem_region::x_values, x_bytes, per_stage);
   plan.add(smem_region::w_values, w_bytes, per_stage);
   if (native_mx) plan.add(smem_region::w_padding, w_bytes, per_stage);
-  if (flags.is_persistent || native_mx) plan.add(smem_region::w_scales, n * k / formats.scale_block, per_stage);
+  if (flags.is_persistent || native_mx)
+    plan.add(smem_region::w_scales, detail::div_pow2(n * k, formats.scale_block), per_stage);
   if (flags.is_persistent) {
     plan.add(smem_region::barriers, 8, per_stage);
     const std::int64_t columns = native_mx && flags.epilogue_subtile > 0 ? n / flags.epilogue_subtile : n;
@@ -175,7 +180,7 @@ TILEFIT_HD constexpr smem_plan triton_nvidia_smem_plan(triton_release release, c
     plan.add(smem_region::accumulator, static_cast<std::int64_t>(accumulator), fixed);
     if (release == triton_release::v2025_12 && formats.x_transposed) plan.add(smem_region::x_transpose, x_bytes, fixed);
   }
-  return plan.with_stages(flags.num_stages);
+  return plan;
 }
 
 /// Bytes of LDS that a Triton `matmul_ogs` tile takes on AMD, where it always has two stages: X, packed W and its
@@ -186,9 +191,9 @@ TILEFIT_HD constexpr smem_plan triton_amd_smem_plan(const matmul_formats& format
   smem_plan plan;
   plan.add(smem_region::x_values, bytes_of(formats.x, m * k), per_stage);
   plan.add(smem_region::w_values, bytes_of(formats.w, n * k), per_stage);
-  plan.add(smem_region::w_scales, n * k / formats.scale_block, per_stage);
+  plan.add(smem_region::w_scales, detail::div_pow2(n * k, formats.scale_block), per_stage);
   plan.min_stages = 2;
-  return plan.with_stages(flags.num_stages);
+  return plan;
 }
 
 }  // namespace tilefit::inline v0

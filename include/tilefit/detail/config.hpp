@@ -18,3 +18,10 @@
 #else
 #define TILEFIT_HD
 #endif
+
+/// For the few functions whose callers need one member of a large result: inlined, the rest costs nothing.
+#if defined(__GNUC__) || defined(__clang__)
+#define TILEFIT_ALWAYS_INLINE __attribute__((always_inline)) inline
+#else
+#define TILEFIT_ALWAYS_INLINE inline
+#endif

@@ -68,9 +68,9 @@ constexpr refusal find_fault(const opt_flags_constraints& constraints, const arc
     std::int64_t low, high;
   };
   const bound bounds[] = {
-      {"block_m", constraints.block_m, 1, 1 << 16},
-      {"block_n", constraints.block_n, 1, 1 << 16},
-      {"block_k", constraints.block_k, 1, 1 << 16},
+      {"block_m", constraints.block_m, 1, max_block},
+      {"block_n", constraints.block_n, 1, max_block},
+      {"block_k", constraints.block_k, 1, max_block},
       {"num_warps", constraints.num_warps, 1, 32},
       {"num_stages", constraints.num_stages, 1, 64},
       {"split_k", constraints.split_k, 1, 1024},
