@@ -23,7 +23,7 @@ namespace tilefit::inline v0 {
 struct cost_constants {
   /// From the request of a stage to its bytes in shared memory, under load. Little's law on the H200 row: 132 SMs that
   /// each keep 36 kB in flight move 4.8 TB/s at 1,000 ns.
-  std::int64_t load_latency_ps = 1'000'000;
+  std::uint32_t load_latency_ps = 1'000'000;
   /// Share of the nominal bandwidth that a copy or read reaches: 4,352 of 4,800 GB/s on an H200 (2026-11-21, the
   /// ceilings measured beside the Triton kernels' times), in 1/1024.
   std::int64_t dram_efficiency = 928;
@@ -163,6 +163,11 @@ class cost_model {
     return {math_ps, widen_ps, std::max(math_ps, widen_ps) + beside_ps};
   }
 
+  /// Output tile to L2; partial sums keep all columns, a gated activation halves them.
+  constexpr std::int64_t store_ps(int block_m, int block_n, int bits) const noexcept {
+    return (std::int64_t{block_m} * block_n * bits / 8 * l2_rate_) >> rate_bits;
+  }
+
   constexpr std::int64_t waves(std::int64_t tiles) const noexcept {
     if ((tiles >> 31) != 0) return detail::ceil_div(tiles, sms_);
     return static_cast<std::uint32_t>(tiles + sms_ - 1) / static_cast<std::uint32_t>(sms_);  // the fast division
@@ -174,18 +179,14 @@ class cost_model {
     return detail::saturating_add(std::max(memory_ps_, loop_ps), hidden_ps);
   }
 
-  static constexpr int most_counted_stages = 16;  // more no longer shorten a step
-
   std::int64_t m_, n_, k_, batch_, sms_;
   row_distribution rows_;
   std::int64_t active_ = 0;
   std::int64_t mac_rate_ = 0, widen_rate_ = 0, l2_rate_ = 0;  // per SM
   std::int64_t dram_rate_ = 0;
   std::int64_t memory_ps_ = 0;
-  int y_bits_;
-  bool columns_halved_;
+  int y_bits_;  // of the output, per column before the activation
   bool overlapped_;
-  std::int64_t latency_ps_[most_counted_stages + 1] = {};  // of a step, by stages
   cost_constants constants_;
 };
 
@@ -215,8 +216,7 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       batch_(problem.batch),
       sms_(sms),
       rows_(problem.rows),
-      y_bits_(bits_of(problem.formats.y)),
-      columns_halved_(problem.formats.act == activation::swiglu),
+      y_bits_(bits_of(problem.formats.y) / (problem.formats.act == activation::swiglu ? 2 : 1)),
       overlapped_(path.overlapped),
       constants_(constants) {
   const matmul_formats& formats = problem.formats;
@@ -233,9 +233,6 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       active_ = std::min(m_, detail::expected_active_experts(problem.experts, topk, detail::ceil_div(m_, topk)));
       break;
   }
-  for (int stages = 0; stages <= most_counted_stages; ++stages)
-    latency_ps_[stages] = constants.load_latency_ps / std::max(stages - 1, 1);
-
   constexpr std::int64_t unit = std::int64_t{1} << rate_bits;
   const std::int64_t clock = std::max(arch.clock_mhz, 1);
   const std::int64_t lanes = arch.vendor == vendor_id::nvidia ? constants.nvidia_lanes : constants.amd_lanes;
@@ -251,10 +248,9 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
     return bytes_of(type, count) + (has_block_scales(type) ? count / formats.scale_block : 0);
   };
   const std::int64_t x_rows = formats.gather ? detail::ceil_div(m_, topk) : m_;
-  const std::int64_t y_columns = columns_halved_ ? n_ / 2 : n_;
   const std::int64_t bytes = detail::saturating_mul(values_and_scales(formats.w, n_ * k_), active_) +
                              values_and_scales(formats.x, x_rows * k_) +
-                             bytes_of(formats.y, m_ * y_columns) * (formats.accumulate ? 2 : 1);
+                             m_ * n_ * y_bits_ / 8 * (formats.accumulate ? 2 : 1);
   memory_ps_ = scaled(detail::saturating_mul(bytes, batch_), dram_rate_);
 }
 
@@ -297,8 +293,7 @@ constexpr tile_work cost_model::work(int block_m, int block_n, int block_k, int 
   work.math_ps = step.math_ps;
   work.widen_ps = step.widen_ps;
   work.busy_ps = step.busy_ps;
-  const std::int64_t out_bits = work.split_k > 1 ? 32 : columns_halved_ ? y_bits_ / 2 : y_bits_;
-  work.store_ps = ((std::int64_t{block_m} * block_n * out_bits / 8) * l2_rate_) >> rate_bits;
+  work.store_ps = store_ps(block_m, block_n, work.split_k > 1 ? 32 : y_bits_);
   return work;
 }
 
@@ -306,28 +301,35 @@ constexpr std::int64_t cost_model::least_ps(int block_m, int block_n, int split_
                                             std::int64_t row_tiles) const noexcept {
   const std::int64_t tiles = detail::saturating_mul(row_tiles * detail::ceil_div_pow2(n_, block_n), batch_);
   const bool one_block_each = split_k == 1 || (split_k == 0 && tiles * 2 > sms_);
-  constexpr int depth = 32;
-  const std::int64_t tile_ps = one_block_each ? k_ / depth * instructions(block_m, block_n, depth).busy_ps : 0;
-  return detail::saturating_add(side_by_side(detail::saturating_mul(waves(tiles), tile_ps)), constants_.launch_ps);
+  std::int64_t tile_ps = 0;
+  if (one_block_each) {
+    constexpr int depth = 32;
+    tile_ps = k_ / depth * instructions(block_m, block_n, depth).busy_ps + store_ps(block_m, block_n, y_bits_) +
+              constants_.subtile_ps;
+  }
+  const std::int64_t other_ps = constants_.launch_ps + constants_.load_latency_ps + constants_.tile_ps;
+  return detail::saturating_add(side_by_side(detail::saturating_mul(waves(tiles), tile_ps)), other_ps);
 }
 
 TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_work& work, const opt_flags& flags,
                                                                    int stages,
                                                                    std::int64_t stage_bytes) const noexcept {
   const std::int64_t load_ps = (stage_bytes * l2_rate_) >> rate_bits;
-  const std::int64_t latency_ps = latency_ps_[std::min(stages, most_counted_stages)];
+  // 32 bits, for the fast division; a stage in flight for each but the one that is worked on.
+  const std::int64_t latency_ps = constants_.load_latency_ps / static_cast<std::uint32_t>(std::max(stages - 1, 1));
   const std::int64_t hidden_ps = std::max(load_ps, latency_ps);
   const std::int64_t step_ps = stages > 1 ? std::max(work.busy_ps, hidden_ps) : work.busy_ps + load_ps + latency_ps;
   const std::int64_t pieces_ps = constants_.subtile_ps * std::max(flags.epilogue_subtile, 1);
+  // A persistent kernel fills its pipeline once; others once per tile.
   const std::int64_t fill_ps = constants_.load_latency_ps + constants_.tile_ps;
-  const std::int64_t per_tile_ps =
-      work.steps * step_ps + work.store_ps + pieces_ps + (flags.is_persistent ? 0 : fill_ps);
+  const std::int64_t refill_ps = flags.is_persistent ? 0 : fill_ps;
+  const std::int64_t per_tile_ps = work.steps * step_ps + work.store_ps + pieces_ps + refill_ps;
 
   predicted_cost cost;
   cost.tiles = work.tiles;
   cost.memory_ps = memory_ps_;
-  cost.loop_ps = detail::saturating_mul(work.waves, per_tile_ps);
-  cost.other_ps = constants_.launch_ps + (flags.is_persistent ? fill_ps : 0) + work.reduce_ps;
+  cost.loop_ps = detail::saturating_mul(work.waves, per_tile_ps) - refill_ps;
+  cost.other_ps = constants_.launch_ps + fill_ps + work.reduce_ps;
   cost.total_ps = detail::saturating_add(side_by_side(cost.loop_ps), cost.other_ps);
   if (cost.memory_ps >= cost.loop_ps) {
     cost.limiter = cost_limiter::memory;

@@ -87,7 +87,7 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
     if (!searched) chosen = answer.wished;
   }
   if (searched) {
-    const detail::search_result found = detail::search_tiles(policy, arch, asked, constraints, model);
+    const detail::search_result found = detail::tile_search(policy, arch, asked, constraints, model).run();
     if (!has_wish<Policy> && found.wished.found()) {
       answer.wished = found.wished.flags;
       answer.wished_bytes = policy.plan(arch, asked.formats, answer.wished).bytes_with(answer.wished.num_stages);

@@ -18,11 +18,16 @@
 namespace tilefit::inline v0::detail {
 
 /// Price of a candidate. Lower is better: fewer and less important broken constraints, then less time, then fewer
-/// bytes, then the flags themselves, so that the order of candidates never matters.
+/// bytes. Equal prices are decided by the flags themselves, so that the order of candidates never matters.
 struct tile_price {
   constraint_set broken{std::numeric_limits<std::uint16_t>::max()};
   std::int64_t total_ps = std::numeric_limits<std::int64_t>::max();
   std::int64_t bytes = 0;
+
+  friend constexpr bool operator<(const tile_price& a, const tile_price& b) noexcept {
+    if (a.broken.bits != b.broken.bits) return a.broken.bits < b.broken.bits;
+    return a.total_ps != b.total_ps ? a.total_ps < b.total_ps : a.bytes < b.bytes;
+  }
 };
 
 struct scored_tile {
@@ -51,22 +56,6 @@ constexpr bool flags_before(const opt_flags& a, const opt_flags& b) noexcept {
   return key(a) < key(b);
 }
 
-/// Keeps the better one of `best` and the candidate.
-TILEFIT_ALWAYS_INLINE constexpr void keep_better(scored_tile& best, const tile_price& price, const opt_flags& flags,
-                                                 int stages, int split_k) noexcept {
-  if (price.broken.bits > best.price.broken.bits) return;
-  if (price.broken.bits == best.price.broken.bits) {
-    if (price.total_ps > best.price.total_ps) return;
-    if (price.total_ps == best.price.total_ps && price.bytes > best.price.bytes) return;
-  }
-  opt_flags complete = flags;
-  complete.num_stages = stages;
-  complete.split_k = split_k;
-  const bool tie = price.broken.bits == best.price.broken.bits && price.total_ps == best.price.total_ps &&
-                   price.bytes == best.price.bytes;
-  if (!tie || flags_before(complete, best.flags)) best = {price, complete};
-}
-
 /// What a search found: the best tile that fits, and the best one had shared memory been endless.
 struct search_result {
   scored_tile fitting;
@@ -91,104 +80,147 @@ constexpr constraint_set broken_by(const opt_flags& flags, int stages, const opt
 
 /// False for "no such kernel" (block_m == 0) and for sizes that the cost model cannot count.
 constexpr bool usable(const opt_flags& flags) noexcept {
-  const auto in_range = [](int size) { return static_cast<unsigned>(size - 1) < static_cast<unsigned>(max_block); };
-  return in_range(flags.block_m) && in_range(flags.block_n) && in_range(flags.block_k) && flags.num_stages > 0;
+  static_assert(is_pow2(max_block));
+  const int largest = (flags.block_m - 1) | (flags.block_n - 1) | (flags.block_k - 1);
+  return static_cast<unsigned>(largest) < static_cast<unsigned>(max_block) && flags.num_stages > 0;
 }
 
-/// Scores every candidate of `policy`. `dropped` names block sizes whose constraint is not put into the candidates of
-/// a policy that compiles on demand.
+/// One search: what every candidate is measured with, and the best ones so far.
 template <kernel_policy Policy>
-constexpr search_result search_tiles(const Policy& policy, const arch_traits& arch, const matmul_problem& problem,
-                                     const opt_flags_constraints& constraints, const cost_model& model,
-                                     constraint_set dropped) noexcept {
-  search_result best;
-  const bool constrained = !(constraints == opt_flags_constraints{});
-  const int split = requested_split(problem, constraints);
-  const std::span<const opt_flags> candidates = policy.candidates(arch, problem);
+class tile_search {
+ public:
+  constexpr tile_search(const Policy& policy, const arch_traits& arch, const matmul_problem& problem,
+                        const opt_flags_constraints& constraints, const cost_model& model) noexcept
+      : policy_(policy),
+        arch_(arch),
+        problem_(problem),
+        constraints_(constraints),
+        model_(model),
+        constrained_(!(constraints == opt_flags_constraints{})),
+        split_k_(requested_split(problem, constraints)) {}
 
-  // Facts of the tile size looked at last; neighbours in a list of candidates tend to share it.
-  int block_m = 0, block_n = 0, block_k = 0;
-  std::int64_t row_tiles = 0;
-  std::int64_t least_ps = 0;
-  const auto look_at = [&](const opt_flags& flags) {
-    if (flags.block_m == block_m && flags.block_n == block_n) return;
-    if (flags.block_m != block_m) row_tiles = model.row_tiles(flags.block_m);
-    block_m = flags.block_m;
-    block_n = flags.block_n;
-    block_k = 0;
-    least_ps = model.least_ps(block_m, block_n, split, row_tiles);
+  constexpr search_result run() noexcept {
+    const std::span<const opt_flags> candidates = policy_.candidates(arch_, problem_);
+    if constexpr (adapts_tiles<Policy>) {
+      // Constrained block sizes are given up one after the other (block_n, block_m, block_k) while nothing fits.
+      constexpr auto lowest = static_cast<unsigned>(constraint_id::block_n);
+      for (unsigned step = 0; step < 8 && !best_.fitting.found(); ++step)
+        for (const opt_flags& candidate : candidates)
+          try_adapted(candidate, {static_cast<std::uint16_t>(step * lowest)});
+    } else if (constrained_) {
+      for (const opt_flags& candidate : candidates) {
+        opt_flags flags = candidate;
+        flags.num_stages = constraints_.num_stages.value_or(flags.num_stages);
+        flags.idle_sms = constraints_.idle_sms.value_or(0);
+        try_tile(flags);
+      }
+    } else {
+      try_bounded(candidates);
+    }
+    return best_;
+  }
+
+ private:
+  /// Candidates next to each other with the same rows and columns, and a time that none of them gets below.
+  struct tile_run {
+    std::int64_t least_ps = 0;
+    std::uint32_t begin = 0, end = 0;
   };
+  static constexpr std::uint32_t most_runs = 32;
 
-  // A tile whose bound is worse than the best time found cannot win, so start where the bound is lowest.
-  std::size_t first = 0;
-  if (!constrained && !adapts_tiles<Policy>) {
-    std::int64_t lowest_ps = std::numeric_limits<std::int64_t>::max();
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
-      if (!usable(candidates[i])) continue;
-      look_at(candidates[i]);
-      if (least_ps < lowest_ps) {
-        lowest_ps = least_ps;
-        first = i;
+  /// Tries a run only where its bound is not worse than the best time so far; the one with the lowest bound first.
+  constexpr void try_bounded(std::span<const opt_flags> candidates) noexcept {
+    tile_run runs[most_runs];
+    const auto size = static_cast<std::uint32_t>(candidates.size());
+    std::uint32_t count = 0, first = 0;
+    for (std::uint32_t begin = 0; begin < size;) {
+      const int block_m = candidates[begin].block_m, block_n = candidates[begin].block_n;
+      std::uint32_t end = begin + 1;
+      while (end < size && candidates[end].block_m == block_m && candidates[end].block_n == block_n) ++end;
+      if (count == most_runs) {
+        runs[count - 1].end = size;
+        runs[count - 1].least_ps = 0;
+        break;
       }
-    }
-  }
-
-  tile_work work;
-  opt_flags altered;
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    const std::size_t index = i + first < candidates.size() ? i + first : i + first - candidates.size();
-    const opt_flags* flags = &candidates[index];
-    if (constrained || adapts_tiles<Policy>) {
-      altered = candidates[index];
-      altered.num_stages = constraints.num_stages.value_or(altered.num_stages);
-      altered.idle_sms = constraints.idle_sms.value_or(0);
-      if constexpr (adapts_tiles<Policy>) {
-        if (constraints.block_m && !dropped.has(constraint_id::block_m)) altered.block_m = *constraints.block_m;
-        if (constraints.block_n && !dropped.has(constraint_id::block_n)) altered.block_n = *constraints.block_n;
-        if (constraints.block_k && !dropped.has(constraint_id::block_k)) altered.block_k = *constraints.block_k;
-        altered = policy.adapt(arch, problem, constraints, altered);
+      if (usable(candidates[begin])) {
+        count_rows(block_m);
+        runs[count] = {model_.least_ps(block_m, block_n, split_k_, row_tiles_), begin, end};
+        if (runs[count].least_ps < runs[first].least_ps) first = count;
+        ++count;
       }
-      flags = &altered;
+      begin = end;
     }
-    if (!usable(*flags)) continue;
-    look_at(*flags);
-    if (!constrained && least_ps > best.fitting.price.total_ps) continue;
-    if (flags->block_k != block_k) {
-      block_k = flags->block_k;
-      work = model.work(block_m, block_n, block_k, split, row_tiles);
-    }
-
-    const smem_plan plan = policy.plan(arch, problem.formats, *flags);
-    const int fitting_stages = plan.stages_within(arch.smem_block_bytes, flags->num_stages);
-    const auto price = [&](int stages) {
-      return tile_price{constrained ? broken_by(*flags, stages, constraints) : constraint_set{},
-                        model.predict(work, *flags, stages, plan.stage_bytes).total_ps, plan.bytes_with(stages)};
-    };
-    const tile_price endless = price(flags->num_stages);
-    keep_better(best.wished, endless, *flags, fitting_stages > 0 ? fitting_stages : plan.min_stages, work.split_k);
-    if (fitting_stages > 0) {
-      const tile_price real = fitting_stages == flags->num_stages ? endless : price(fitting_stages);
-      keep_better(best.fitting, real, *flags, fitting_stages, work.split_k);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const tile_run& run = runs[i + first < count ? i + first : i + first - count];
+      if (run.least_ps > best_.fitting.price.total_ps) continue;
+      for (std::uint32_t index = run.begin; index < run.end; ++index) try_tile(candidates[index]);
     }
   }
-  return best;
-}
 
-/// The same, giving up constrained block sizes one after the other (block_n, block_m, block_k) where nothing fits.
-template <kernel_policy Policy>
-constexpr search_result search_tiles(const Policy& policy, const arch_traits& arch, const matmul_problem& problem,
-                                     const opt_flags_constraints& constraints, const cost_model& model) noexcept {
-  search_result result = search_tiles(policy, arch, problem, constraints, model, constraint_set{});
-  if constexpr (adapts_tiles<Policy>) {
-    for (unsigned step = 1; step < 8 && !result.fitting.found(); ++step) {
-      const auto lowest = static_cast<unsigned>(constraint_id::block_n);
-      const search_result relaxed = search_tiles(policy, arch, problem, constraints, model,
-                                                 constraint_set{static_cast<std::uint16_t>(step * lowest)});
-      result.fitting = relaxed.fitting;
-      if (!result.wished.found()) result.wished = relaxed.wished;
+  constexpr void try_adapted(const opt_flags& candidate, constraint_set dropped) noexcept {
+    opt_flags flags = candidate;
+    flags.num_stages = constraints_.num_stages.value_or(flags.num_stages);
+    flags.idle_sms = constraints_.idle_sms.value_or(0);
+    if (constraints_.block_m && !dropped.has(constraint_id::block_m)) flags.block_m = *constraints_.block_m;
+    if (constraints_.block_n && !dropped.has(constraint_id::block_n)) flags.block_n = *constraints_.block_n;
+    if (constraints_.block_k && !dropped.has(constraint_id::block_k)) flags.block_k = *constraints_.block_k;
+    try_tile(policy_.adapt(arch_, problem_, constraints_, flags));
+  }
+
+  constexpr void count_rows(int block_m) noexcept {
+    if (block_m == block_m_) return;
+    block_m_ = block_m;
+    block_n_ = 0;
+    row_tiles_ = model_.row_tiles(block_m);
+  }
+
+  /// Prices one candidate with all the stages it asks for and, if those are fewer, with the stages that fit.
+  constexpr void try_tile(const opt_flags& flags) noexcept {
+    if (!usable(flags)) return;
+    count_rows(flags.block_m);
+    if (flags.block_n != block_n_ || flags.block_k != block_k_) {
+      block_n_ = flags.block_n;
+      block_k_ = flags.block_k;
+      work_ = model_.work(flags.block_m, flags.block_n, flags.block_k, split_k_, row_tiles_);
+    }
+    const smem_plan plan = policy_.plan(arch_, problem_.formats, flags);
+    const int stages = plan.stages_within(arch_.smem_block_bytes, flags.num_stages);
+    const tile_price endless = price(flags, flags.num_stages, plan);
+    keep_better(best_.wished, endless, flags, stages > 0 ? stages : plan.min_stages);
+    if (stages == flags.num_stages) {
+      keep_better(best_.fitting, endless, flags, stages);
+    } else if (stages > 0) {
+      keep_better(best_.fitting, price(flags, stages, plan), flags, stages);
     }
   }
-  return result;
-}
+
+  TILEFIT_ALWAYS_INLINE constexpr tile_price price(const opt_flags& flags, int stages,
+                                                   const smem_plan& plan) const noexcept {
+    return {constrained_ ? broken_by(flags, stages, constraints_) : constraint_set{},
+            model_.predict(work_, flags, stages, plan.stage_bytes).total_ps, plan.bytes_with(stages)};
+  }
+
+  TILEFIT_ALWAYS_INLINE constexpr void keep_better(scored_tile& best, const tile_price& price, const opt_flags& flags,
+                                                   int stages) const noexcept {
+    if (best.price < price) return;
+    opt_flags complete = flags;
+    complete.num_stages = stages;
+    complete.split_k = work_.split_k;
+    if (price < best.price || flags_before(complete, best.flags)) best = {price, complete};
+  }
+
+  const Policy& policy_;
+  const arch_traits& arch_;
+  const matmul_problem& problem_;
+  const opt_flags_constraints& constraints_;
+  const cost_model& model_;
+  bool constrained_;
+  int split_k_;
+  search_result best_;
+  // Facts of the tile size looked at last; neighbours in a list of candidates tend to share it.
+  int block_m_ = 0, block_n_ = 0, block_k_ = 0;
+  std::int64_t row_tiles_ = 0;
+  tile_work work_;
+};
 
 }  // namespace tilefit::inline v0::detail
