@@ -16,32 +16,35 @@ namespace tilefit::inline v0 {
 namespace detail {
 
 /// Magnitudes (codes without their sign) of a format narrower than float: smallest exponent 1 - Bias, subnormals below.
+/// The normal and the subnormal result are both worked out, on operands that are never NaN (constant expressions refuse
+/// those), and one is chosen by a mask: GCC turns a conditional into a branch here, which mispredicts and stops loops
+/// from being vectorised.
 template <int Bias, int MantissaBits>
 struct narrow_format {
   static constexpr int shift = float_mantissa_bits - MantissaBits;
-  static constexpr std::uint32_t rebias = static_cast<std::uint32_t>(float_bias - Bias) << float_mantissa_bits;
-  static constexpr std::uint32_t smallest_normal = rebias + (1u << float_mantissa_bits);
+  static constexpr std::int32_t rebias = (float_bias - Bias) << float_mantissa_bits;
+  static constexpr std::int32_t smallest_normal = rebias + (1 << float_mantissa_bits);
   /// The last place of this float is the smallest subnormal, so adding it lets the adder round.
-  static constexpr std::uint32_t subnormal_magic =
-      static_cast<std::uint32_t>(1 - Bias - MantissaBits + float_mantissa_bits + float_bias) << float_mantissa_bits;
+  static constexpr std::int32_t magic = (1 - Bias - MantissaBits + float_mantissa_bits + float_bias)
+                                        << float_mantissa_bits;
 
   /// Nearest code of the float magnitude `bits`. The exponent is not bounded above: codes past the largest finite
-  /// one, infinities and NaN are the caller's.
-  TILEFIT_HD static constexpr std::uint32_t narrow(std::uint32_t bits) noexcept {
-    const std::uint32_t normal = (bits - rebias + ((1u << (shift - 1)) - 1) + ((bits >> shift) & 1)) >> shift;
-    // Both ways are always computed, on operands that cannot be NaN: loops vectorise and constant expressions accept
-    // it.
-    const float small = float_of_bits(bits < smallest_normal ? bits : smallest_normal);
-    const std::uint32_t subnormal = bits_of_float(small + float_of_bits(subnormal_magic)) - subnormal_magic;
-    return bits < smallest_normal ? subnormal : normal;
+  /// one, infinities and NaN (which come out larger still) are the caller's.
+  TILEFIT_HD static constexpr std::int32_t narrow(std::int32_t bits) noexcept {
+    const std::int32_t is_subnormal = mask_if_less(bits, smallest_normal);
+    const std::int32_t low = choose(is_subnormal, bits, smallest_normal);
+    const std::int32_t subnormal = signed_bits(float_of_signed(low) + float_of_signed(magic)) - magic;
+    const std::int32_t normal = (bits - rebias + ((1 << (shift - 1)) - 1) + (bits >> shift & 1)) >> shift;
+    return choose(is_subnormal, subnormal, normal);
   }
 
-  /// Float magnitude of a code, every exponent read as finite.
-  TILEFIT_HD static constexpr std::uint32_t widen(std::uint32_t code) noexcept {
-    const std::uint32_t normal = (code << shift) + rebias;
+  /// Bits of the float magnitude of a code, every exponent read as finite.
+  TILEFIT_HD static constexpr std::int32_t widen(std::int32_t code) noexcept {
+    const std::int32_t is_subnormal = mask_if_less(code, 1 << MantissaBits);
+    const std::int32_t normal = (code << shift) + rebias;
     // 2^e * 1.m - 2^e = 2^e * 0.m, exact, and no operand or result is a subnormal float.
-    const float subnormal = float_of_bits(normal + (1u << float_mantissa_bits)) - float_of_bits(smallest_normal);
-    return code < (1u << MantissaBits) ? bits_of_float(subnormal) : normal;
+    const float subnormal = float_of_signed(normal + (1 << float_mantissa_bits)) - float_of_signed(smallest_normal);
+    return choose(is_subnormal, signed_bits(subnormal), normal);
   }
 };
 
@@ -58,17 +61,17 @@ inline constexpr int e2m1_emax = 2;  ///< exponent of the largest value, 6 = 1.5
 
 /// Value of the low four bits of `code`; the others are ignored. Exact.
 TILEFIT_HD constexpr float e2m1_to_float(std::uint8_t code) noexcept {
-  return detail::float_of_bits((code & 8u) << 28 | detail::e2m1_format::widen(code & 7u));
+  return detail::with_sign(detail::e2m1_format::widen(code & 7), code >> 3 & 1);
 }
 
 /// Nearest E2M1 code, in the low four bits. Magnitudes of 5 and more, infinity included, saturate to 6 (MX 5.3.3 asks
 /// for saturation). NaN has no code: it becomes +6, as PTX `cvt.rn.satfinite.e2m1x2.f32` has it; so catch NaN before,
 /// as the block quantiser does.
 TILEFIT_HD constexpr std::uint8_t float_to_e2m1(float value) noexcept {
-  const std::uint32_t bits = detail::magnitude_bits(value);
-  const std::uint32_t rounded = detail::e2m1_format::narrow(bits);
-  const std::uint32_t sign = bits > detail::float_infinity ? 0 : detail::bits_of_float(value) >> 28 & 8u;
-  return static_cast<std::uint8_t>(sign | (rounded < 7 ? rounded : 7));
+  const std::int32_t bits = detail::magnitude(value);
+  const std::int32_t rounded = detail::e2m1_format::narrow(bits);
+  const std::int32_t sign = detail::sign_of(value) & ~detail::mask_if_less(detail::float_infinity, bits);
+  return static_cast<std::uint8_t>(sign << 3 | detail::smaller(rounded, 7));
 }
 
 // E4M3 (FP8, "fn"): sign, 4 exponent bits with bias 7, 3 mantissa bits. Largest 448, smallest normal 2^-6, smallest
@@ -79,22 +82,22 @@ inline constexpr int e4m3_emax = 8;  ///< exponent of the largest value, 448 = 1
 /// What a magnitude that rounds to more than 448 becomes, infinity included (OFP8 5.2.1, table 3).
 enum class e4m3_overflow : std::uint8_t { saturate, to_nan };
 
-/// Value of an E4M3 code. Exact; 0x7F and 0xFF give quiet NaN with that sign.
+/// Value of an E4M3 code. Exact; 0x7F and 0xFF give quiet NaN with that sign and the mantissa 111 in front.
 TILEFIT_HD constexpr float e4m3_to_float(std::uint8_t code) noexcept {
-  const std::uint32_t magnitude = code & 0x7Fu;
-  const std::uint32_t finite = detail::e4m3_format::widen(magnitude);
-  return detail::float_of_bits((code & 0x80u) << 24 | (magnitude == 0x7F ? detail::float_quiet_nan : finite));
+  const std::int32_t bits = detail::e4m3_format::widen(code & 0x7F);
+  const std::int32_t nan = detail::mask_if_less(0x7E, code & 0x7F) & detail::float_quiet_nan;
+  return detail::with_sign(bits | nan, code >> 7);
 }
 
 /// Nearest E4M3 code. The tie 464 goes to 448 (0x7E, even); above it, infinity included, the result is 448 or NaN, with
 /// the sign, as `overflow` says. NaN becomes NaN with its sign; its payload has no room.
 TILEFIT_HD constexpr std::uint8_t float_to_e4m3(float value,
                                                 e4m3_overflow overflow = e4m3_overflow::saturate) noexcept {
-  const std::uint32_t bits = detail::magnitude_bits(value);
-  const std::uint32_t limit = overflow == e4m3_overflow::saturate && bits <= detail::float_infinity ? 0x7E : 0x7F;
-  const std::uint32_t rounded = detail::e4m3_format::narrow(bits);
-  const std::uint32_t sign = detail::bits_of_float(value) >> 24 & 0x80u;
-  return static_cast<std::uint8_t>(sign | (rounded < limit ? rounded : limit));
+  const std::int32_t bits = detail::magnitude(value);
+  const std::int32_t nan = detail::mask_if_less(detail::float_infinity, bits) & 1;
+  const std::int32_t limit = overflow == e4m3_overflow::saturate ? 0x7E | nan : 0x7F;
+  return static_cast<std::uint8_t>(detail::sign_of(value) << 7 |
+                                   detail::smaller(detail::e4m3_format::narrow(bits), limit));
 }
 
 // BF16: the upper half of a float. FP16: IEEE 754 binary16.
@@ -110,26 +113,23 @@ TILEFIT_HD constexpr std::uint16_t float_to_bf16(float value) noexcept {
   const std::uint32_t bits = detail::bits_of_float(value);
   const std::uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
   const std::uint32_t quiet = bits >> 16 | 0x40;
-  return static_cast<std::uint16_t>(detail::magnitude_bits(value) > detail::float_infinity ? quiet : rounded);
+  return static_cast<std::uint16_t>(detail::magnitude(value) > detail::float_infinity ? quiet : rounded);
 }
 
 /// Value of an FP16 code. Exact; infinity stays infinity and NaN keeps its sign and payload.
 TILEFIT_HD constexpr float fp16_to_float(std::uint16_t code) noexcept {
-  const std::uint32_t magnitude = code & 0x7FFFu;
-  const std::uint32_t finite = detail::fp16_format::widen(magnitude);
-  const std::uint32_t special = detail::float_infinity | magnitude << detail::fp16_format::shift;
-  return detail::float_of_bits((code & 0x8000u) << 16 | (magnitude < 0x7C00 ? finite : special));
+  const std::int32_t bits = detail::fp16_format::widen(code & 0x7FFF);
+  const std::int32_t special = detail::mask_if_less(0x7BFF, code & 0x7FFF) & detail::float_infinity;
+  return detail::with_sign(bits | special, code >> 15);
 }
 
 /// Nearest FP16 code. From 65520 on the result is infinity. NaN keeps its sign and upper payload and is made quiet.
 TILEFIT_HD constexpr std::uint16_t float_to_fp16(float value) noexcept {
-  const std::uint32_t bits = detail::magnitude_bits(value);
-  const std::uint32_t rounded = detail::fp16_format::narrow(bits);
-  const std::uint32_t quiet = 0x7E00 | (bits >> detail::fp16_format::shift & 0x3FF);
-  const std::uint32_t sign = detail::bits_of_float(value) >> 16 & 0x8000u;
-  return static_cast<std::uint16_t>(sign | (bits > detail::float_infinity ? quiet
-                                            : rounded < 0x7C00            ? rounded
-                                                                          : 0x7C00));
+  const std::int32_t bits = detail::magnitude(value);
+  const std::int32_t rounded = detail::smaller(detail::fp16_format::narrow(bits), 0x7C00);
+  const std::int32_t quiet = 0x200 | (bits >> detail::fp16_format::shift & 0x3FF);
+  const std::int32_t payload = quiet & detail::mask_if_less(detail::float_infinity, bits);
+  return static_cast<std::uint16_t>(detail::sign_of(value) << 15 | rounded | payload);
 }
 
 // E8M0: the exponent of a power of two with bias 127. No sign, zero or infinity; 255 is NaN (MX 5.4.1).
@@ -138,8 +138,9 @@ inline constexpr std::uint8_t e8m0_nan = 255;
 
 /// Value of an E8M0 code, 2^(code - 127). Exact; code 0 is 2^-127, a subnormal float; 255 is quiet NaN.
 TILEFIT_HD constexpr float e8m0_to_float(std::uint8_t code) noexcept {
-  const std::uint32_t power = static_cast<std::uint32_t>(code) << detail::float_mantissa_bits;
-  return detail::float_of_bits(code == 0 ? 0x0040'0000 : code == e8m0_nan ? detail::float_quiet_nan : power);
+  const std::int32_t power = code << detail::float_mantissa_bits;
+  const std::int32_t top_fraction_bit = 0x0040'0000;
+  return detail::float_of_signed(code == 0 || code == e8m0_nan ? power | top_fraction_bit : power);
 }
 
 /// E8M0 code of 2^exponent, the exponent clamped to [-127, 127].
@@ -150,7 +151,7 @@ TILEFIT_HD constexpr std::uint8_t exponent_to_e8m0(int exponent) noexcept {
 /// E8M0 code of the largest power of two that is not above |value|. Zero and magnitudes below 2^-127 give 0; infinity
 /// and NaN give 255.
 TILEFIT_HD constexpr std::uint8_t float_to_e8m0(float value) noexcept {
-  return static_cast<std::uint8_t>(detail::magnitude_bits(value) >> detail::float_mantissa_bits);
+  return static_cast<std::uint8_t>(detail::magnitude(value) >> detail::float_mantissa_bits);
 }
 
 }  // namespace tilefit::inline v0

@@ -1,7 +1,7 @@
 // L1: blocks of 32 elements under one E8M0 scale: MXFP4 (E2M1) and MXFP8 (E4M3), to and from float.
 // Knows: the OCP Microscaling rules. Must not know: checkpoint or kernel layouts (weights.hpp), tiles, chips.
 // Source: "MX" = OCP Microscaling Formats (MX) Specification v1.0, opencompute.org/documents.
-// Works in the default rounding mode; flush-to-zero modes change nothing but results that are themselves subnormal.
+// Works in the default rounding mode; flushing subnormals to zero changes no result.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ struct mxfp4_element {
   static constexpr int emax = e2m1_emax;
   TILEFIT_HD static constexpr std::uint8_t encode(float value) noexcept { return float_to_e2m1(value); }
   TILEFIT_HD static constexpr float decode_finite(std::uint8_t code) noexcept { return e2m1_to_float(code); }
-  TILEFIT_HD static constexpr bool is_nan(std::uint8_t) noexcept { return false; }
+  TILEFIT_HD static constexpr std::uint32_t nan_bits(std::uint8_t) noexcept { return 0; }
 };
 
 struct mxfp8_element {
@@ -33,9 +33,12 @@ struct mxfp8_element {
   TILEFIT_HD static constexpr std::uint8_t encode(float value) noexcept { return float_to_e4m3(value); }
   /// Reads NaN as 480: products of NaN are not allowed in constant expressions.
   TILEFIT_HD static constexpr float decode_finite(std::uint8_t code) noexcept {
-    return float_of_bits((code & 0x80u) << 24 | e4m3_format::widen(code & 0x7Fu));
+    return with_sign(e4m3_format::widen(code & 0x7F), code >> 7);
   }
-  TILEFIT_HD static constexpr bool is_nan(std::uint8_t code) noexcept { return (code & 0x7F) == 0x7F; }
+  /// What turns the product of a NaN element into NaN.
+  TILEFIT_HD static constexpr std::uint32_t nan_bits(std::uint8_t code) noexcept {
+    return static_cast<std::uint32_t>(mask_if_less(0x7E, code & 0x7F) & float_quiet_nan);
+  }
 };
 
 /// Scales between these two meet no subnormal float: no product of an element and the scale is one, and a quotient of a
@@ -47,17 +50,16 @@ inline constexpr int mx_last_plain_scale = 246;
 /// 32 floats at `x` -> 32 element codes, one a byte. Returns the scale.
 template <class Element>
 TILEFIT_HD constexpr std::uint8_t encode_mx_block(const float* x, std::uint8_t* codes) noexcept {
-  std::uint32_t amax = 0;  // bit patterns of magnitudes sort like the numbers, NaN above infinity above the rest
-  for (int i = 0; i < mx_block_size; ++i) {
-    const std::uint32_t bits = magnitude_bits(x[i]);
-    amax = bits > amax ? bits : amax;
-  }
+  std::int32_t amax = 0;
+  for (int i = 0; i < mx_block_size; ++i) amax = magnitude(x[i]) > amax ? magnitude(x[i]) : amax;
   if (amax >= float_infinity) {
     for (int i = 0; i < mx_block_size; ++i) codes[i] = 0;
     return e8m0_nan;
   }
-  // floor(log2(amax)) - emax with E8M0's bias; a subnormal or zero amax ends in the clamp.
-  const int scale = static_cast<int>(clamp(static_cast<int>(amax >> float_mantissa_bits) - Element::emax, 0, 254));
+  // floor(log2(amax)) - emax with E8M0's bias; a subnormal or zero amax ends in the lower clamp and no
+  // finite one reaches the upper.
+  const int exponent = (amax >> float_mantissa_bits) - Element::emax;
+  const int scale = exponent > 0 ? exponent : 0;
   if (scale < mx_first_plain_scale) {
     for (int i = 0; i < mx_block_size; ++i) codes[i] = Element::encode(scale_by_pow2(x[i], float_bias - scale));
   } else {
@@ -70,19 +72,18 @@ TILEFIT_HD constexpr std::uint8_t encode_mx_block(const float* x, std::uint8_t* 
 /// The inverse of `encode_mx_block`.
 template <class Element>
 TILEFIT_HD constexpr void decode_mx_block(const std::uint8_t* codes, std::uint8_t scale, float* x) noexcept {
-  const float nan = float_of_bits(float_quiet_nan);
   if (scale == e8m0_nan) {
-    for (int i = 0; i < mx_block_size; ++i) x[i] = nan;
+    for (int i = 0; i < mx_block_size; ++i) x[i] = float_of_signed(float_quiet_nan);
   } else if (scale < mx_first_plain_scale || scale > mx_last_plain_scale) {
     for (int i = 0; i < mx_block_size; ++i) {
       const float value = scale_by_pow2(Element::decode_finite(codes[i]), scale - float_bias);
-      x[i] = Element::is_nan(codes[i]) ? nan : value;
+      x[i] = float_of_bits(bits_of_float(value) | Element::nan_bits(codes[i]));
     }
   } else {
     const float factor = pow2(scale - float_bias);
     for (int i = 0; i < mx_block_size; ++i) {
       const float value = Element::decode_finite(codes[i]) * factor;
-      x[i] = Element::is_nan(codes[i]) ? nan : value;
+      x[i] = float_of_bits(bits_of_float(value) | Element::nan_bits(codes[i]));
     }
   }
 }
@@ -119,13 +120,18 @@ TILEFIT_HD constexpr void dequantize_mxfp4_block(const std::uint8_t* packed, std
 
 /// 32 floats at `x` -> 32 E4M3 codes at `codes`. Returns the E8M0 scale.
 TILEFIT_HD constexpr std::uint8_t quantize_mxfp8_block(const float* x, std::uint8_t* codes) noexcept {
-  return detail::encode_mx_block<detail::mxfp8_element>(x, codes);
+  std::uint8_t local[mx_block_size] = {};  // cannot overlap x, so that the loops are vectorised
+  const std::uint8_t scale = detail::encode_mx_block<detail::mxfp8_element>(x, local);
+  for (int i = 0; i < mxfp8_block_bytes; ++i) codes[i] = local[i];
+  return scale;
 }
 
 /// 32 E4M3 codes at `codes` -> 32 floats at `x`. Exact; a product above the largest float (scale codes from 247 on)
 /// becomes infinity; a NaN element and all elements under scale code 255 become NaN.
 TILEFIT_HD constexpr void dequantize_mxfp8_block(const std::uint8_t* codes, std::uint8_t scale, float* x) noexcept {
-  detail::decode_mx_block<detail::mxfp8_element>(codes, scale, x);
+  std::uint8_t local[mx_block_size] = {};
+  for (int i = 0; i < mxfp8_block_bytes; ++i) local[i] = codes[i];
+  detail::decode_mx_block<detail::mxfp8_element>(local, scale, x);
 }
 
 /// As above, with the sizes in the types.
