@@ -68,7 +68,7 @@ struct feature_set {
 /// "Block" is CUDA's thread block and AMD's workgroup; "SM" is also AMD's compute unit (RDNA: workgroup processor).
 struct arch_traits {
   arch_id id{};
-  std::string_view name;  ///< "sm_120", "gfx950"
+  std::string_view name{};  ///< "sm_120", "gfx950"
   vendor_id vendor{};
   int compute_capability = 0;      ///< 10 * major + minor on NVIDIA, 0 on AMD
   int wave_size = 0;               ///< lanes of a warp or wave
@@ -91,7 +91,7 @@ struct arch_traits {
   int bf16_gflops = 0;  ///< 10^9 multiplies and adds per second, FP32 accumulation; 0 = no such instruction
   int fp8_gflops = 0;
   int fp4_gflops = 0;
-  feature_set features;
+  feature_set features{};
 
   /// True for a row that stands for devices without one of their own.
   TILEFIT_HD constexpr bool is_generic() const noexcept { return id >= arch_id::nvidia_generic; }
