@@ -1,4 +1,6 @@
 # Compiles one case and compares what the compiler says with what the source expects.
+cmake_minimum_required(VERSION 3.25)
+
 set(expect "")
 set(flags -std=c++20)
 file(STRINGS ${source} line REGEX "^#(el)?if CASE == ${number} ")

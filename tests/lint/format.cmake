@@ -1,4 +1,6 @@
 # clang-format --dry-run over the C++ files of the tree: those git knows, or all where there is no git.
+cmake_minimum_required(VERSION 3.25)
+
 set(patterns *.hpp *.h *.cuh *.cpp *.cu *.hip *.c)
 find_program(git git)
 set(code 1)
