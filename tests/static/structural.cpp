@@ -15,9 +15,9 @@ constexpr opt_flags small{.block_m = 16, .block_n = 128, .block_k = 128, .num_wa
 constexpr opt_flags same{.block_m = 16, .block_n = 128, .block_k = 128, .num_warps = 4, .num_stages = 3};
 constexpr opt_flags other{.block_m = 32, .block_n = 128, .block_k = 128, .num_warps = 4, .num_stages = 3};
 
-static_assert(std::is_same_v<kernel_name<small, {}>, kernel_name<same, {}>>);
-static_assert(!std::is_same_v<kernel_name<small, {}>, kernel_name<other, {}>>);
-static_assert(!std::is_same_v<kernel_name<small, {}>, kernel_name<small, {.bias = true}>>);
+static_assert(std::is_same_v<kernel_name<small, matmul_formats{}>, kernel_name<same, matmul_formats{}>>);
+static_assert(!std::is_same_v<kernel_name<small, matmul_formats{}>, kernel_name<other, matmul_formats{}>>);
+static_assert(!std::is_same_v<kernel_name<small, matmul_formats{}>, kernel_name<small, matmul_formats{.bias = true}>>);
 
 template <class T>
 constexpr bool plain_bytes = std::is_aggregate_v<T>&& std::is_trivially_copyable_v<T>&& std::is_standard_layout_v<T>;
