@@ -1,5 +1,6 @@
 // Platform switches, and the only TILEFIT_ macros that code may use.
-// Knows: which compiler is reading us. Must not know: anything about tiles, chips or formats.
+// Knows: which compiler is reading us.
+// Must not know: anything about tiles, chips or formats.
 #pragma once
 
 #if defined(_MSVC_LANG)
