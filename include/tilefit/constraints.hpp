@@ -49,17 +49,17 @@ class [[nodiscard]] scoped_constraints {
  public:
   /// For every architecture.
   explicit scoped_constraints(const opt_flags_constraints& constraints) noexcept
-      : outer_(innermost_), constraints_(constraints) {
-    innermost_ = this;
+      : outer_(innermost), constraints_(constraints) {
+    innermost = this;
   }
   /// For one architecture.
   scoped_constraints(arch_id arch, const opt_flags_constraints& constraints) noexcept
-      : outer_(innermost_), arch_(arch), constraints_(constraints) {
-    innermost_ = this;
+      : outer_(innermost), arch_(arch), constraints_(constraints) {
+    innermost = this;
   }
   ~scoped_constraints() {
     // One step when the order is kept; a scope that goes too early must not take the inner ones with it.
-    scoped_constraints** link = &innermost_;
+    scoped_constraints** link = &innermost;
     while (*link != nullptr && *link != this) link = &(*link)->outer_;
     if (*link == this) *link = outer_;
   }
@@ -72,13 +72,13 @@ class [[nodiscard]] scoped_constraints {
   /// What the scopes of the calling thread, all together, say about `arch` on top of `outermost`.
   static opt_flags_constraints merged(arch_id arch, const opt_flags_constraints& outermost = {}) noexcept {
     opt_flags_constraints inner;
-    for (const scoped_constraints* scope = innermost_; scope != nullptr; scope = scope->outer_)
+    for (const scoped_constraints* scope = innermost; scope != nullptr; scope = scope->outer_)
       if (!scope->arch_ || *scope->arch_ == arch) inner = merge(scope->constraints_, inner);
     return merge(outermost, inner);
   }
 
  private:
-  static inline constinit thread_local scoped_constraints* innermost_ = nullptr;
+  static inline constinit thread_local scoped_constraints* innermost = nullptr;
 
   scoped_constraints* outer_;
   std::optional<arch_id> arch_;

@@ -26,6 +26,7 @@ std::string write(const opt_flags_constraints& constraints) {
 
 }  // namespace
 
+// The name is libFuzzer's. NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const parsed_constraints parsed = parse_constraints(text);
