@@ -7,9 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string_view>
 
 #include "arch.hpp"
+#include "arch_lookup.hpp"
 #include "arch_table.hpp"
 #include "constraint_rules.hpp"
 #include "opt_flags.hpp"
@@ -54,18 +56,17 @@ struct constraint_text_error {
   constraint_rule rule;    ///< the member in question, for other_member, integer, integer_in_range and truth_value
 };
 
-inline constexpr std::size_t arch_id_count = static_cast<std::size_t>(arch_id::amd_rdna_generic) + 1;
-
 /// What a text says, by architecture.
 struct parsed_constraints {
   status_code status = status_code::ok;  ///< or invalid_constraint: then no constraint is kept
   constraint_text_error error;
   opt_flags_constraints any;  ///< from entries without an architecture or with *
-  std::array<opt_flags_constraints, arch_id_count> by_arch{};
+  std::array<opt_flags_constraints, arch_count> by_arch{};
 
   /// An entry that names the architecture wins over one for all.
   constexpr opt_flags_constraints for_arch(arch_id arch) const noexcept {
-    return merge(any, by_arch[static_cast<std::size_t>(arch)]);
+    const auto index = static_cast<std::size_t>(arch);
+    return index < arch_count ? merge(any, by_arch[index]) : any;
   }
 };
 
@@ -124,9 +125,9 @@ class constraint_reader {
     token name = next();
     if (is_at(':')) {
       if (name.text != "*") {
-        const arch_traits* arch = find_arch(name.text);
+        const std::optional<arch_id> arch = find_arch(name.text);
         if (!arch) return fail(text_expectation::architecture, name);
-        target = &parsed_.by_arch[static_cast<std::size_t>(arch->id)];
+        target = &parsed_.by_arch[static_cast<std::size_t>(*arch)];
       }
       ++at_;
       name = next();
@@ -191,10 +192,10 @@ class constraint_reader {
 }  // namespace detail
 
 /// Reads `gfx950:block_m=64,block_n=256;sm_120:block_k=128`: entries end with a semicolon and hold members separated by
-/// commas. An entry without an architecture, or with `*`, is for all. Blanks and tabs around a token do not count, nor
-/// do empty entries. The whole text is checked, also the entries for other architectures than the reader's; setting a
-/// member twice for one architecture is an error. The first error ends the reading, and then nothing of the text is
-/// kept.
+/// commas. Architectures are spelled as find_arch takes them, colons excepted; an entry without one, or with `*`, is
+/// for all. Blanks and tabs around a token do not count, nor do empty entries. The whole text is checked, also the
+/// entries for other architectures than the reader's; setting a member twice for one architecture is an error. The
+/// first error ends the reading, and then nothing of the text is kept.
 constexpr parsed_constraints parse_constraints(std::string_view text) noexcept {
   return detail::constraint_reader(text).read();
 }

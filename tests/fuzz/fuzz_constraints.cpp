@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "tilefit/arch_table.hpp"
 #include "tilefit/constraint_text.hpp"
 
 namespace {

@@ -91,6 +91,15 @@ TEST_CASE("constraints: every row of the architecture table can be named", "[con
   }
 }
 
+TEST_CASE("constraints: other spellings of an architecture are the same architecture", "[constraints]") {
+  for (const char* text : {"sm_120:block_k=128", "SM_120:block_k=128", "sm_120a:block_k=128", "12.0:block_k=128",
+                           "compute capability 12.0 : block_k=128"})
+    CHECK(for_arch(text, arch_id::sm_120) == opt_flags_constraints{.block_k = 128});
+  const constraint_text_error twice = parse_constraints("sm_120:block_k=128;12.0:block_k=64").error;
+  CHECK(twice.expected == text_expectation::other_member);
+  CHECK(twice.column == 25);
+}
+
 TEST_CASE("constraints: bad text is pointed at", "[constraints]") {
   using enum text_expectation;
   struct bad_text {
@@ -106,7 +115,7 @@ TEST_CASE("constraints: bad text is pointed at", "[constraints]") {
       {"sm_90:block_m=64;gfx:block_m=64", 18, "gfx", architecture},
       {":block_m=64", 1, ":", architecture},
       {"**:block_m=64", 1, "**", architecture},
-      {"SM_90:block_m=64", 1, "SM_90", architecture},
+      {"sm 90:block_m=64", 1, "sm 90", architecture},
       // names
       {"block_q=64", 1, "block_q", member_name},
       {"Block_m=64", 1, "Block_m", member_name},
@@ -119,6 +128,7 @@ TEST_CASE("constraints: bad text is pointed at", "[constraints]") {
       {"sm_90:;", 7, ";", member_name},
       {"sm_90: block m=64", 8, "block m", member_name},
       {"sm_90:gfx950:block_m=64", 7, "gfx950", member_name},
+      {"gfx942:sramecc+:xnack-:block_m=64", 8, "sramecc+", member_name},
       {"64", 1, "64", member_name},
       // twice
       {"block_m=64,block_m=64", 12, "block_m", other_member},
