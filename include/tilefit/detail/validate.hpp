@@ -4,10 +4,10 @@
 
 #include <cstdint>
 #include <limits>
-#include <optional>
 #include <string_view>
 
 #include "../arch.hpp"
+#include "../constraint_rules.hpp"
 #include "../kernel_policy.hpp"
 #include "../matmul_problem.hpp"
 #include "../opt_flags.hpp"
@@ -59,30 +59,12 @@ constexpr refusal find_fault(const matmul_problem& problem) noexcept {
   return {};
 }
 
-/// Constraints that can be met by no tile of any policy on this architecture.
+/// Constraints that no tile of any policy can meet on this architecture.
 constexpr refusal find_fault(const opt_flags_constraints& constraints, const arch_traits& arch) noexcept {
-  using enum status_code;
-  struct bound {
-    std::string_view name;
-    std::optional<std::int64_t> value;
-    std::int64_t low, high;
-  };
-  const bound bounds[] = {
-      {"block_m", constraints.block_m, 1, max_block},
-      {"block_n", constraints.block_n, 1, max_block},
-      {"block_k", constraints.block_k, 1, max_block},
-      {"num_warps", constraints.num_warps, 1, 32},
-      {"num_stages", constraints.num_stages, 1, 64},
-      {"split_k", constraints.split_k, 1, 1024},
-      {"epilogue_subtile", constraints.epilogue_subtile, 1, 64},
-      {"max_allowable_mn", constraints.max_allowable_mn, 0, std::numeric_limits<std::int64_t>::max()},
-      {"idle_sms", constraints.idle_sms, 0, arch.sm_count - 1},
-  };
-  for (const bound& b : bounds) {
-    if (!b.value) continue;
-    if (*b.value < b.low) return {invalid_constraint, b.name, *b.value, b.low};
-    if (*b.value > b.high) return {invalid_constraint, b.name, *b.value, b.high};
-  }
+  if (const constraint_check check = validate(constraints); check.status != status_code::ok)
+    return {check.status, check.rule.name, check.value, check.value < check.rule.min ? check.rule.min : check.rule.max};
+  if (constraints.idle_sms.value_or(0) >= arch.sm_count)
+    return {status_code::invalid_constraint, "idle_sms", *constraints.idle_sms, arch.sm_count - 1};
   return {};
 }
 
