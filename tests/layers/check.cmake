@@ -9,12 +9,13 @@ cmake_minimum_required(VERSION 3.25)
 
 # --- the table: layer, then regular expressions of paths relative to include/tilefit ---------------------------------
 set(layers base L0 L1 L2 L3 L4 L5 L6)
-set(base version.hpp detail/config.hpp detail/math.hpp)
-set(L0 status.hpp arch.hpp arch_table.hpp detail/arch_.*)
-set(L1 dtype.hpp mxfp4.hpp float_formats.hpp matmul_problem.hpp)
-set(L2 opt_flags.hpp smem_plan.hpp cost_model.hpp cost_constants.hpp)
-set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp make_opt_flags.hpp constraints.hpp explain.hpp routing.hpp
-  weights.hpp dispatch.hpp tilefit.hpp)
+set(base version.hpp detail/config.hpp detail/math.hpp detail/bits.hpp)
+set(L0 status.hpp arch.hpp arch_table.hpp arch_lookup.hpp device_report.hpp)
+set(L1 dtype.hpp float_formats.hpp fp4_widening.hpp mxfp4.hpp matmul_problem.hpp)
+set(L2 opt_flags.hpp smem_plan.hpp cost_model.hpp)
+set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp detail/search.hpp detail/validate.hpp make_opt_flags.hpp
+  constraint_rules.hpp constraint_text.hpp constraints.hpp explain.hpp matmul_args.hpp routing.hpp weights.hpp
+  dispatch.hpp tilefit.hpp)
 set(L4 device/.*)
 set(L5 kernels/.*)
 set(L6 runtime.cuh launch.cuh host/.* c.h)
