@@ -41,16 +41,6 @@ constexpr int requested_split(const matmul_problem& problem, const opt_flags_con
   return large ? 1 : *constraints.split_k;
 }
 
-/// A refusal, with the numbers that explain.hpp's sentence names.
-struct refusal {
-  status_code status = status_code::ok;
-  std::string_view subject{};  ///< member or fact that is at fault
-  std::int64_t value = 0;      ///< what it is
-  std::int64_t limit = 0;      ///< what it would have to be (at most, or a multiple of, as `subject` says)
-
-  constexpr explicit operator bool() const noexcept { return status != status_code::ok; }
-};
-
 /// Optional member `check(arch, problem, constraints) -> refusal`: what the kernels cannot do on any tile.
 template <class Policy>
 concept checks_problem = requires(const Policy& policy, const arch_traits& arch, const matmul_problem& problem,

@@ -74,7 +74,9 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
 
   const matmul_problem asked = reference_problem(problem, constraints);
   const math_path math = detail::math_path_of(policy, arch, asked.formats);
-  if (math.gflops == 0) return refuse({status_code::unsupported_dtype, "matrix rate", 0, 1});
+  if (math.gflops == 0)
+    return refuse({status_code::unsupported_dtype, "rate of the matrix instructions", 0, relation::at_least, 1,
+                   "the architecture has none for these formats"});
   const cost_model model(arch, asked, math, arch.sm_count - constraints.idle_sms.value_or(0));
 
   opt_flags chosen;
@@ -94,7 +96,7 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
     }
     if (!found.fitting.found()) {
       return refuse({answer.wished.block_m > 0 ? status_code::no_fit : status_code::unsupported_dtype,
-                     "bytes of shared memory", answer.wished_bytes, answer.budget_bytes});
+                     "shared memory of a block", answer.wished_bytes, relation::at_most, answer.budget_bytes});
     }
     chosen = found.fitting.flags;
   }
@@ -107,7 +109,8 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
   if (!answer.relaxed.empty()) {
     answer.status = status_code::ok_constraint_relaxed;
     if (constraints.strict.value_or(false))
-      return refuse({status_code::no_fit, "bytes of shared memory", answer.wished_bytes, answer.budget_bytes});
+      return refuse({status_code::no_fit, "shared memory of a block", answer.wished_bytes, relation::at_most,
+                     answer.budget_bytes, "with all constraints"});
   }
   return answer;
 }

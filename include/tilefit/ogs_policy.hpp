@@ -122,17 +122,27 @@ struct ogs_policy {
                           const opt_flags_constraints&) const noexcept {
     using enum status_code;
     const matmul_formats& formats = problem.formats;
-    if (formats.x == dtype::fp32) return {unsupported_dtype, "bits of X (at most 16)", bits_of(formats.x), 16};
+    if (formats.x == dtype::fp32)
+      return {unsupported_dtype, "number of bits of X", bits_of(formats.x), relation::at_most, 16};
     if (formats.w != dtype::mxfp4 && formats.w != dtype::bf16 && formats.w != dtype::fp8_e4m3)
-      return {unsupported_dtype, "bits of W (MXFP4, BF16 or E4M3)", bits_of(formats.w), 4};
-    if (formats.y == dtype::mxfp4) return {unsupported_dtype, "bits of Y (at least 8)", bits_of(formats.y), 8};
-    if (formats.scale_block != 32) return {unsupported_feature, "scale_block", formats.scale_block, 32};
-    if (formats.x_transposed) return {unsupported_feature, "x_transposed", 1, 0};
+      return {unsupported_dtype,
+              "number of bits of W",
+              bits_of(formats.w),
+              relation::exactly,
+              4,
+              "W is MXFP4, or BF16 or E4M3 without block scales"};
+    if (formats.y == dtype::mxfp4)
+      return {unsupported_dtype, "number of bits of Y", bits_of(formats.y), relation::at_least, 8};
+    if (formats.scale_block != 32)
+      return {unsupported_feature, "scale_block", formats.scale_block, relation::exactly, 32};
+    if (formats.x_transposed)
+      return {unsupported_feature, "x_transposed", 1, relation::exactly, 0, "the kernels read rows of X"};
     if (formats.accumulate && bits_of(formats.y) < 16)
-      return {unsupported_feature, "bits of Y that is added to (at least 16)", bits_of(formats.y), 16};
-    if (problem.n % 32 != 0) return {unsupported_feature, "n (multiple of 32)", problem.n, 32};
-    if (problem.k % 32 != 0) return {unsupported_feature, "k (multiple of 32)", problem.k, 32};
-    if (arch.bf16_gflops == 0) return {unsupported_dtype, "matrix rate of the architecture", 0, 1};
+      return {unsupported_feature, "number of bits of Y", bits_of(formats.y), relation::at_least, 16, "Y is added to"};
+    if (problem.n % 32 != 0) return {unsupported_feature, "n", problem.n, relation::multiple_of, 32};
+    if (problem.k % 32 != 0) return {unsupported_feature, "k", problem.k, relation::multiple_of, 32};
+    if (arch.bf16_gflops == 0)
+      return {unsupported_dtype, "BF16 rate of the architecture", 0, relation::at_least, 1, "its row has none"};
     return {};
   }
 

@@ -116,6 +116,16 @@ struct smem_plan {
   }
 };
 
+/// Blocks that one SM can hold at a time, as far as shared memory, threads and block slots decide it.
+TILEFIT_HD constexpr int blocks_per_sm(const arch_traits& arch, std::int64_t smem_bytes, int threads) noexcept {
+  const std::int64_t granule = arch.smem_granularity_bytes > 0 ? arch.smem_granularity_bytes : 1;
+  const std::int64_t each = detail::align_up(smem_bytes + arch.smem_reserved_bytes, granule);
+  std::int64_t blocks = arch.blocks_per_sm;
+  if (each > 0 && arch.smem_sm_bytes / each < blocks) blocks = arch.smem_sm_bytes / each;
+  if (threads > 0 && arch.threads_per_sm / threads < blocks) blocks = arch.threads_per_sm / threads;
+  return static_cast<int>(blocks);
+}
+
 /// Bytes of `count` elements, rounded up.
 TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr std::int64_t bytes_of(dtype type, std::int64_t count) noexcept {
   return (count * bits_of(type) + 7) / 8;

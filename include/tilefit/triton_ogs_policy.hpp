@@ -130,17 +130,23 @@ constexpr refusal triton_ogs_policy::check(const arch_traits& arch, const matmul
                                            const opt_flags_constraints& constraints) const noexcept {
   using enum status_code;
   if (problem.formats.w != dtype::mxfp4)
-    return {unsupported_dtype, "bits of W (MXFP4 only)", bits_of(problem.formats.w), 4};
+    return {unsupported_dtype,
+            "number of bits of W",
+            bits_of(problem.formats.w),
+            relation::exactly,
+            4,
+            "only MXFP4 weights are described"};
   const bool amd = arch.vendor == vendor_id::amd;
   const bool wants_persistent = constraints.is_persistent.value_or(false);
   if (amd && constraints.num_stages)
-    return {constraint_refused, "num_stages (upstream takes none on AMD)", *constraints.num_stages, 2};
+    return {constraint_refused, "num_stages", *constraints.num_stages, relation::absent, 0, "Triton takes none on AMD"};
   if (amd && !is_2025() && constraints.block_n)
-    return {constraint_refused, "block_n (upstream 3.4.0 takes none on AMD)", *constraints.block_n, 0};
+    return {constraint_refused, "block_n", *constraints.block_n, relation::absent, 0, "Triton 3.4.0 takes none on AMD"};
   if (is_2025() && wants_persistent && (amd || !has_tma))
-    return {constraint_refused, "is_persistent (needs TMA)", 1, 0};
+    return {constraint_refused, "is_persistent", 1, relation::exactly, 0, "a persistent kernel needs TMA"};
   if (!amd && must_persist(arch) && !has_tma && constraints.is_persistent.value_or(true))
-    return {unsupported_feature, "TMA (the scale layout needs a persistent kernel)", 0, 1};
+    return {unsupported_feature, "has_tma", 0,
+            relation::exactly,   1,         "this layout of the scales needs a persistent kernel, and that needs TMA"};
   return {};
 }
 

@@ -38,23 +38,30 @@ constexpr refusal find_fault(const matmul_problem& problem) noexcept {
        problem.rows.kind == row_distribution::kind_id::expected ? 1 : 0, max_rows},
   };
   for (const bound& b : bounds) {
-    if (b.value < b.low) return {invalid_problem, b.name, b.value, b.low};
-    if (b.value > b.high) return {invalid_problem, b.name, b.value, b.high};
+    if (b.value < b.low) return {invalid_problem, b.name, b.value, relation::at_least, b.low};
+    if (b.value > b.high) return {invalid_problem, b.name, b.value, relation::at_most, b.high};
   }
   const bool scaled = has_block_scales(problem.formats.w) || has_block_scales(problem.formats.x);
   if (scaled && problem.k % problem.formats.scale_block != 0)
-    return {invalid_problem, "k (multiple of scale_block)", problem.k, problem.formats.scale_block};
+    return {invalid_problem,
+            "k",
+            problem.k,
+            relation::multiple_of,
+            problem.formats.scale_block,
+            "elements that share a scale"};
   if (problem.formats.act == activation::swiglu && problem.n % 2 != 0)
-    return {invalid_problem, "n (even, for interleaved gate and up columns)", problem.n, 2};
+    return {invalid_problem, "n", problem.n, relation::multiple_of, 2, "gate and up columns come in pairs"};
   if (problem.rows.kind == row_distribution::kind_id::histogram) {
     const auto entries = static_cast<std::int64_t>(problem.rows.histogram.size());
-    if (entries != problem.experts) return {invalid_problem, "entries of the histogram", entries, problem.experts};
+    if (entries != problem.experts)
+      return {invalid_problem, "number of histogram entries", entries, relation::exactly,
+              problem.experts, "one for each expert"};
     std::int64_t rows = 0;
     for (const std::int32_t count : problem.rows.histogram) {
-      if (count < 0) return {invalid_problem, "rows of an expert", count, 0};
+      if (count < 0) return {invalid_problem, "a histogram entry", count, relation::at_least, 0};
       rows += count;
     }
-    if (rows != problem.m) return {invalid_problem, "sum of the histogram", rows, problem.m};
+    if (rows != problem.m) return {invalid_problem, "sum of the histogram", rows, relation::exactly, problem.m, "m"};
   }
   return {};
 }
@@ -62,9 +69,16 @@ constexpr refusal find_fault(const matmul_problem& problem) noexcept {
 /// Constraints that no tile of any policy can meet on this architecture.
 constexpr refusal find_fault(const opt_flags_constraints& constraints, const arch_traits& arch) noexcept {
   if (const constraint_check check = validate(constraints); check.status != status_code::ok)
-    return {check.status, check.rule.name, check.value, check.value < check.rule.min ? check.rule.min : check.rule.max};
+    return check.value < check.rule.min
+               ? refusal{check.status, check.rule.name, check.value, relation::at_least, check.rule.min}
+               : refusal{check.status, check.rule.name, check.value, relation::at_most, check.rule.max};
   if (constraints.idle_sms.value_or(0) >= arch.sm_count)
-    return {status_code::invalid_constraint, "idle_sms", *constraints.idle_sms, arch.sm_count - 1};
+    return {status_code::invalid_constraint,
+            "idle_sms",
+            *constraints.idle_sms,
+            relation::at_most,
+            arch.sm_count - 1,
+            "one SM must work"};
   return {};
 }
 
