@@ -248,9 +248,9 @@ constexpr std::optional<arch_lookup> resolve_arch(std::string_view text) noexcep
   return detail::resolve(detail::parse_device_name(text));
 }
 
-/// The same for what CUDA reports; nothing when the version is not positive.
+/// The same for what CUDA reports; nothing when that cannot be a version.
 constexpr std::optional<arch_lookup> resolve_arch(compute_capability version) noexcept {
-  if (version.major < 1 || version.minor < 0 || version.minor > 9) return std::nullopt;
+  if (version.major < 1 || version.major > 999 || version.minor < 0 || version.minor > 9) return std::nullopt;
   return detail::resolve(
       {.kind = detail::device_name::kind_id::nvidia, .major = version.major, .minor = version.minor});
 }

@@ -198,11 +198,12 @@ constexpr report_note settle_smem_reserved(const arch_traits& row, std::int64_t 
 constexpr report_note settle_smem_optin(const arch_traits& row, std::int64_t reported, std::int64_t limit) noexcept {
   report_note note = settle(report_field::smem_optin, reported, row.smem_block_bytes, least_smem_bytes,
                             std::numeric_limits<std::int64_t>::max());
-  if (note.used > limit) {
+  const bool is_used = note.verdict == report_verdict::taken || note.verdict == report_verdict::agrees;
+  if (!is_used) {
+    imply(note, limit);
+  } else if (reported > limit) {
     note.verdict = report_verdict::clamped;
     note.used = limit;
-  } else if (note.verdict != report_verdict::taken && note.verdict != report_verdict::agrees) {
-    imply(note, limit);
   }
   return note;
 }
