@@ -25,7 +25,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 
 #include "arch.hpp"
 #include "detail/arch_common.hpp"
@@ -318,7 +317,7 @@ inline constexpr arch_traits arch_table[] = {
 };
 
 /// Number of rows.
-inline constexpr std::size_t arch_count = std::size(arch_table);
+inline constexpr std::size_t arch_count = sizeof(arch_table) / sizeof(arch_table[0]);
 
 /// The facts of `id`. A value that is no enumerator gets the last row, which is as conservative as any.
 constexpr const arch_traits& traits_of(arch_id id) noexcept {

@@ -207,7 +207,7 @@ TEST_CASE("an unlisted device gets a row that holds for it", "[arch]") {
     CHECK((found->traits.bf16_gflops == 0) == (expect.match == arch_match::limited));
     check_sane(found->traits, merge(found->traits, {}));
   }
-  for (const char* text : {"", "sm_", "gfx95", "RTX 5090", "0.0", "sm_120x"}) {
+  for (const char* text : {"", "sm_", "sm_9", "gfx95", "RTX 5090", "0.0", "sm_120x"}) {
     INFO(text);
     CHECK_FALSE(resolve_arch(text));
   }
@@ -220,6 +220,7 @@ TEST_CASE("an unlisted device gets a row that holds for it", "[arch]") {
   // Before Ampere there is no reservation, and 48 KiB without an opt-in.
   CHECK(resolve_arch("sm_75")->traits.smem_block_bytes == 49'152);
   CHECK(resolve_arch("sm_75")->traits.smem_sm_bytes == 49'152);
+  CHECK(resolve_arch("sm_75")->traits.smem_reserved_bytes == 0);
 }
 
 TEST_CASE("no report, or one that agrees, leaves a row as it is", "[device_report]") {

@@ -11,7 +11,7 @@
 namespace tilefit::inline v0::detail {
 
 inline constexpr int kib = 1024;
-inline constexpr std::int64_t mib = 1024 * 1024;
+inline constexpr std::int64_t mib = std::int64_t{1} << 20;
 
 /// Adds the columns that are the same in every NVIDIA row.
 constexpr arch_traits nvidia(arch_traits row) noexcept {
