@@ -19,7 +19,7 @@
 //
 // Math rates are dense: data sheets that quote 2:4 sparsity were halved. GeForce boards run FP16, BF16 and FP8 at half
 // rate when they accumulate in FP32, as tilefit does (appendix tables of NVIDIA's GA102, Ada and RTX Blackwell white
-// papers): the half rate stands here. FP4 is not halved. Every rate is sm_count * clock * a power of two (times 1.5
+// papers): the half rate stands here. FP4 is not halved. A board's rate is sm_count * clock * a power of two (times 1.5
 // for FP4 of sm_103), which the tests check: it catches a sparse figure, or a wrong clock.
 #pragma once
 

@@ -118,13 +118,15 @@ static_assert(arch_v<arch_id::sm_120>.sm_count == 170 && arch_v<arch_id::sm_121>
 static_assert(arch_v<arch_id::gfx942>.sm_count == 304 && arch_v<arch_id::gfx942>.xcd_count == 8);
 static_assert(arch_v<arch_id::gfx950>.sm_count == 256 && arch_v<arch_id::gfx950>.xcd_count == 8);
 
-// Two blocks of 50,176 B and three of 33,109 B share an SM of the RTX 5090; a byte more and they do not.
+// Two blocks of 50,176 B share an SM of the RTX 5090, three of 33,024 B; a byte more and they do not.
 constexpr int resident_blocks(const arch_traits& row, int bytes) {
   const int granule = row.smem_granularity_bytes;
   return row.smem_sm_bytes / ((bytes + granule - 1) / granule * granule + row.smem_reserved_bytes);
 }
 static_assert(resident_blocks(arch_v<arch_id::sm_120>, 50'176) == 2);
 static_assert(resident_blocks(arch_v<arch_id::sm_120>, 50'177) == 1);
+static_assert(resident_blocks(arch_v<arch_id::sm_120>, 33'024) == 3);
+static_assert(resident_blocks(arch_v<arch_id::sm_120>, 33'025) == 2);
 static_assert(resident_blocks(arch_v<arch_id::sm_120>, 101'376) == 1);
 static_assert(resident_blocks(arch_v<arch_id::gfx950>, 81'920) == 2);
 static_assert(resident_blocks(arch_v<arch_id::gfx950>, 81'921) == 1);
