@@ -3,8 +3,8 @@
 // Must not know: what a driver reports about memory or speed (device_report.hpp), formats, tiles.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 
@@ -51,6 +51,13 @@ constexpr int digit_value(char c) noexcept {
   const char lower = to_lower(c);
   if (lower >= '0' && lower <= '9') return lower - '0';
   return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+/// Position of the first colon, or the length of `text`.
+constexpr std::size_t colon_of(std::string_view text) noexcept {
+  std::size_t at = 0;
+  while (at < text.size() && text[at] != ':') ++at;
+  return at;
 }
 
 constexpr bool is_decimal(char c) noexcept { return c >= '0' && c <= '9'; }
@@ -104,7 +111,7 @@ constexpr device_name parse_dotted(std::string_view text) noexcept {
 constexpr bool is_target_features(std::string_view text) noexcept {
   while (!text.empty()) {
     if (!eat(text, ":")) return false;
-    const std::size_t end = std::min(text.find(':'), text.size());
+    const std::size_t end = colon_of(text);
     if (end < 2 || (text[end - 1] != '+' && text[end - 1] != '-')) return false;
     text.remove_prefix(end);
   }
@@ -113,7 +120,7 @@ constexpr bool is_target_features(std::string_view text) noexcept {
 
 /// What follows gfx: "950", "1201", "90a" (the last two digits are hexadecimal), "9-4-generic", "11-generic".
 constexpr device_name parse_gfx(std::string_view text) noexcept {
-  const std::size_t colon = std::min(text.find(':'), text.size());
+  const std::size_t colon = colon_of(text);
   if (!is_target_features(text.substr(colon))) return {};
   text = text.substr(0, colon);
 
@@ -248,9 +255,9 @@ constexpr std::optional<arch_lookup> resolve_arch(std::string_view text) noexcep
   return detail::resolve(detail::parse_device_name(text));
 }
 
-/// The same for what CUDA reports; nothing when the version is not positive.
+/// The same for what CUDA reports; nothing when that cannot be a version.
 constexpr std::optional<arch_lookup> resolve_arch(compute_capability version) noexcept {
-  if (version.major < 1 || version.minor < 0 || version.minor > 9) return std::nullopt;
+  if (version.major < 1 || version.major > 999 || version.minor < 0 || version.minor > 9) return std::nullopt;
   return detail::resolve(
       {.kind = detail::device_name::kind_id::nvidia, .major = version.major, .minor = version.minor});
 }

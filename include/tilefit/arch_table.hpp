@@ -2,11 +2,12 @@
 // Knows: published facts of chips and of one nominal board each. Must not know: formats, problems, tiles, drivers
 // (device_report.hpp merges what a driver says; arch_lookup.hpp finds a row by text).
 // To add a row: an enumerator in arch.hpp (before nvidia_generic), a row here at the same place, and, where the new
-// chip is smaller than its family, the generic row. tests/static/arch.cpp says what was forgotten.
+// chip is smaller than its family, the generic row. tests/static/arch.cpp says what was forgotten. Columns that a row
+// leaves out are the same for the whole family: detail/arch_common.hpp fills them in, with the same source tags.
 //
 // Sources. A tag covers its line and the untagged lines above it; "board" is the document named on top of the row.
 //   CUDA   CUDA C++ Programming Guide 13, Compute Capabilities, table "Technical Specifications per Compute
-//          Capability"; compared number by number with CCCL, libcudacxx/include/cuda/__device/arch_traits.h
+//          Capability"; memory, thread and block limits were compared with CCCL, libcudacxx cuda/__device/arch_traits.h
 //   OCC    cuda_occupancy.h of the CUDA toolkit: cudaOccSMemAllocationGranularity
 //   PTX    PTX ISA 9.0, "Target ISA Notes" of cp.async, cp.async.bulk, wgmma, tcgen05.mma, mma, cvt
 //   ROCm   https://rocm.docs.amd.com/en/latest/reference/gpu-specs.html
@@ -18,81 +19,18 @@
 //
 // Math rates are dense: data sheets that quote 2:4 sparsity were halved. GeForce boards run FP16, BF16 and FP8 at half
 // rate when they accumulate in FP32, as tilefit does (appendix tables of NVIDIA's GA102, Ada and RTX Blackwell white
-// papers): the half rate stands here. FP4 is not halved. Every rate is sm_count * clock * a power of two (times 1.5
+// papers): the half rate stands here. FP4 is not halved. A board's rate is sm_count * clock * a power of two (times 1.5
 // for FP4 of sm_103), which the tests check: it catches a sparse figure, or a wrong clock.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 
 #include "arch.hpp"
+#include "detail/arch_common.hpp"
 #include "detail/config.hpp"
 
 namespace tilefit::inline v0 {
-
-namespace detail {
-
-inline constexpr int kib = 1024;
-inline constexpr std::int64_t mib = 1024 * 1024;
-
-/// Adds the columns that are the same in every NVIDIA row.
-constexpr arch_traits nvidia(arch_traits row) noexcept {
-  row.vendor = vendor_id::nvidia;
-  row.wave_size = 32;
-  row.smem_static_bytes = 48 * kib;  // CUDA: more must be dynamic, with an opt-in
-  row.smem_reserved_bytes = 1 * kib;
-  row.smem_sm_bytes = row.smem_block_bytes + row.smem_reserved_bytes;  // CUDA: so in every column since 8.0
-  row.smem_granularity_bytes = 128;                                    // OCC: major 8 to 12
-  row.regs_per_sm = 64 * kib;
-  row.regs_per_thread = 255;
-  row.threads_per_block = 1024;                                                                   // CUDA
-  row.features = row.features | feature::cp_async | feature::mma_sync | feature::transpose_read;  // PTX: since sm_80
-  return row;
-}
-
-/// Adds the columns that are the same in every CDNA row since CDNA2. An "SM" is a compute unit (CU).
-constexpr arch_traits cdna(arch_traits row) noexcept {
-  row.vendor = vendor_id::amd;
-  row.wave_size = 64;
-  row.smem_static_bytes = row.smem_block_bytes;  // LLVM: all of a block's LDS can be static
-  row.smem_sm_bytes = row.smem_block_bytes;      // ROCm: one block can have all of a CU's LDS
-  row.regs_per_sm = 128 * kib;                   // ROCm: 512 KiB of VGPRs per CU, one file for VGPRs and AGPRs
-  row.regs_per_thread = 256;                     // ISA: v0 to v255
-  row.agprs_per_thread = 256;                    // ISA: a0 to a255
-  row.threads_per_block = 1024;                  // LLVM
-  row.threads_per_sm = 64 * 32;                  // LLVM: 8 waves on each of 4 SIMDs
-  row.blocks_per_sm = 16;                        // LLVM: 16 barriers; blocks of one wave need none and can be more
-  row.features = row.features | feature::mfma;
-  return row;
-}
-
-/// Adds the columns that are the same in every RDNA row. An "SM" is a workgroup processor (WGP: two CUs, four SIMDs,
-/// one LDS): it is where a block lives in the compilers' default mode, and what HIP counts as a multiprocessor.
-constexpr arch_traits rdna(arch_traits row) noexcept {
-  row.vendor = vendor_id::amd;
-  row.wave_size = 32;                    // ISA: 32 or 64; compilers default to 32
-  row.smem_static_bytes = 64 * kib;      // ISA: a workgroup's share of the LDS
-  row.smem_block_bytes = 64 * kib;       // ISA
-  row.smem_sm_bytes = 128 * kib;         // ROCm
-  row.smem_granularity_bytes = 1 * kib;  // LLVM: allocated in 1,024 B although encoded in 512 B
-  row.regs_per_thread = 256;             // ISA
-  row.threads_per_block = 1024;          // LLVM
-  row.threads_per_sm = 32 * 64;          // LLVM: 16 waves on each of 4 SIMDs
-  row.blocks_per_sm = 32;                // LLVM: 32 barriers in WGP mode
-  row.features = row.features | feature::wmma;
-  return row;
-}
-
-/// Features of the sm_100 family and of sm_110 beside those of every NVIDIA row. PTX.
-inline constexpr feature_set tcgen05_family = feature_set{} | feature::bulk_copy | feature::multicast |
-                                              feature::tcgen05 | feature::fp8_mma | feature::fp4_convert;
-
-/// Features of the sm_120 family: bulk copies, but clusters of one block and no tcgen05. PTX: sm_120a, sm_121a.
-inline constexpr feature_set sm_120_family =
-    feature_set{} | feature::bulk_copy | feature::mma_block_scaled | feature::fp8_mma | feature::fp4_convert;
-
-}  // namespace detail
 
 /// All rows, in the order of `arch_id`.
 inline constexpr arch_traits arch_table[] = {
@@ -379,7 +317,7 @@ inline constexpr arch_traits arch_table[] = {
 };
 
 /// Number of rows.
-inline constexpr std::size_t arch_count = std::size(arch_table);
+inline constexpr std::size_t arch_count = sizeof(arch_table) / sizeof(arch_table[0]);
 
 /// The facts of `id`. A value that is no enumerator gets the last row, which is as conservative as any.
 constexpr const arch_traits& traits_of(arch_id id) noexcept {

@@ -6,10 +6,8 @@
 // where they are plausible. Nothing fails: a value that cannot be used is left out, and the answer says so.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <limits>
 #include <string_view>
 
@@ -123,7 +121,7 @@ constexpr std::string_view name_of(report_verdict verdict) noexcept {
 /// Facts of the device at hand, and how each reported value entered them.
 struct resolved_arch {
   arch_traits traits{};
-  std::array<report_note, report_field_count> notes{};  ///< one per member of device_report, in its order
+  report_note notes[report_field_count]{};  ///< one per member of device_report, in its order
 
   constexpr const report_note& note(report_field field) const noexcept {
     return notes[static_cast<std::size_t>(field)];
@@ -139,9 +137,9 @@ struct resolved_arch {
 namespace detail {
 
 /// Least shared memory per block that is believed: what every block of every row has without asking.
-inline constexpr std::int64_t least_smem_bytes = 48 * 1024;
+inline constexpr std::int64_t least_smem_bytes = 49'152;
 /// Most that a system is believed to keep for itself per block (the table knows of 1 KiB).
-inline constexpr std::int64_t most_smem_reserved_bytes = 16 * 1024;
+inline constexpr std::int64_t most_smem_reserved_bytes = 16'384;
 
 /// A reported count or speed: the driver's where it lies within [low, high].
 constexpr report_note settle(report_field field, std::int64_t reported, std::int64_t table, std::int64_t low,
@@ -198,11 +196,12 @@ constexpr report_note settle_smem_reserved(const arch_traits& row, std::int64_t 
 constexpr report_note settle_smem_optin(const arch_traits& row, std::int64_t reported, std::int64_t limit) noexcept {
   report_note note = settle(report_field::smem_optin, reported, row.smem_block_bytes, least_smem_bytes,
                             std::numeric_limits<std::int64_t>::max());
-  if (note.used > limit) {
+  const bool is_used = note.verdict == report_verdict::taken || note.verdict == report_verdict::agrees;
+  if (!is_used) {
+    imply(note, limit);
+  } else if (reported > limit) {
     note.verdict = report_verdict::clamped;
     note.used = limit;
-  } else if (note.verdict != report_verdict::taken && note.verdict != report_verdict::agrees) {
-    imply(note, limit);
   }
   return note;
 }
@@ -256,8 +255,8 @@ constexpr resolved_arch merge(const arch_traits& row, const device_report& repor
   if (out.smem_static_bytes > out.smem_block_bytes) out.smem_static_bytes = out.smem_block_bytes;
 
   constexpr std::int64_t gib = std::int64_t{1} << 30;
-  out.l2_bytes = note(
-      settle(report_field::l2_bytes, static_cast<std::int64_t>(report.l2_bytes), row.l2_bytes, 64 * 1024, 4 * gib));
+  out.l2_bytes =
+      note(settle(report_field::l2_bytes, static_cast<std::int64_t>(report.l2_bytes), row.l2_bytes, 65'536, 4 * gib));
   out.clock_mhz = note_int(settle(report_field::clock_mhz, report.clock_mhz, row.clock_mhz, 100, 10'000));
   out.dram_gbps = note_int(settle(report_field::dram_gbps, report.dram_gbps, row.dram_gbps, 1, 100'000));
 
