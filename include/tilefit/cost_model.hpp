@@ -6,7 +6,6 @@
 // shared memory can then only add stages, and more stages never make the prediction slower.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <string_view>
 
@@ -158,9 +157,9 @@ class cost_model {
   constexpr instruction_time instructions(int block_m, int block_n, int depth) const noexcept {
     const std::int64_t math_ps = (std::int64_t{block_m} * block_n * depth * mac_rate_) >> rate_bits;
     const std::int64_t widen_ps = (std::int64_t{block_n} * depth * widen_rate_) >> rate_bits;
-    const std::int64_t lesser_ps = std::min(math_ps, widen_ps);
+    const std::int64_t lesser_ps = detail::min(math_ps, widen_ps);
     const std::int64_t beside_ps = overlapped_ ? lesser_ps >> constants_.overlap_shift : lesser_ps;
-    return {math_ps, widen_ps, std::max(math_ps, widen_ps) + beside_ps};
+    return {math_ps, widen_ps, detail::max(math_ps, widen_ps) + beside_ps};
   }
 
   /// Output tile to L2; partial sums keep all columns, a gated activation halves them.
@@ -175,8 +174,8 @@ class cost_model {
 
   /// Main loops that go on beside the traffic they cause.
   constexpr std::int64_t side_by_side(std::int64_t loop_ps) const noexcept {
-    const std::int64_t hidden_ps = std::min(memory_ps_, loop_ps) >> constants_.memory_overlap_shift;
-    return detail::saturating_add(std::max(memory_ps_, loop_ps), hidden_ps);
+    const std::int64_t hidden_ps = detail::min(memory_ps_, loop_ps) >> constants_.memory_overlap_shift;
+    return detail::saturating_add(detail::max(memory_ps_, loop_ps), hidden_ps);
   }
 
   std::int64_t m_, n_, k_, batch_, sms_;
@@ -220,29 +219,30 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       overlapped_(path.overlapped),
       constants_(constants) {
   const matmul_formats& formats = problem.formats;
-  const std::int64_t topk = std::max(problem.topk, 1);
+  const std::int64_t topk = detail::max(problem.topk, 1);
   switch (rows_.kind) {
     case row_distribution::kind_id::histogram:
       for (const std::int32_t rows : rows_.histogram) active_ += rows > 0 ? 1 : 0;
       break;
     case row_distribution::kind_id::expected:
-      active_ = std::min<std::int64_t>(problem.experts,
-                                       detail::ceil_div(m_, std::max<std::int64_t>(rows_.rows_per_expert, 1)));
+      active_ = detail::min<std::int64_t>(problem.experts,
+                                          detail::ceil_div(m_, detail::max<std::int64_t>(rows_.rows_per_expert, 1)));
       break;
     case row_distribution::kind_id::unknown:
-      active_ = std::min(m_, detail::expected_active_experts(problem.experts, topk, detail::ceil_div(m_, topk)));
+      active_ = detail::min(m_, detail::expected_active_experts(problem.experts, topk, detail::ceil_div(m_, topk)));
       break;
   }
   constexpr std::int64_t unit = std::int64_t{1} << rate_bits;
-  const std::int64_t clock = std::max(arch.clock_mhz, 1);
+  const std::int64_t clock = detail::max(arch.clock_mhz, 1);
   const std::int64_t lanes = arch.vendor == vendor_id::nvidia ? constants.nvidia_lanes : constants.amd_lanes;
   // Rates that no chip has are cut off, so that no product of block sizes up to max_block leaves 64 bits.
   constexpr std::int64_t slowest = unit * 64;
-  mac_rate_ = 2000 * arch.sm_count * unit / std::max<std::int64_t>(path.gflops, 1) * 1024 / constants.math_efficiency;
-  mac_rate_ = std::min(mac_rate_, slowest);
+  mac_rate_ =
+      2000 * arch.sm_count * unit / detail::max<std::int64_t>(path.gflops, 1) * 1024 / constants.math_efficiency;
+  mac_rate_ = detail::min(mac_rate_, slowest);
   widen_rate_ = path.widen_slots * 1'000'000 * unit / (16 * lanes * clock);
   l2_rate_ = 1'000'000 * unit / (constants.l2_bytes_per_cycle * clock);
-  dram_rate_ = 1000 * unit / std::max(arch.dram_gbps, 1) * 1024 / constants.dram_efficiency;
+  dram_rate_ = 1000 * unit / detail::max(arch.dram_gbps, 1) * 1024 / constants.dram_efficiency;
 
   const auto values_and_scales = [&](dtype type, std::int64_t count) {
     return bytes_of(type, count) + (has_block_scales(type) ? count / formats.scale_block : 0);
@@ -266,7 +266,7 @@ constexpr std::int64_t cost_model::row_tiles(int block_m) const noexcept {
   }
   if (active_ <= 1) return detail::ceil_div(m_, block_m);
   // An expert's last tile is half full on average, and no expert has less than one tile.
-  return std::max(active_, detail::ceil_div(2 * m_ + active_ * block_m, 2 * std::int64_t{block_m}));
+  return detail::max(active_, detail::ceil_div(2 * m_ + active_ * block_m, 2 * std::int64_t{block_m}));
 }
 
 constexpr tile_work cost_model::work(int block_m, int block_n, int block_k, int split_k,
@@ -316,10 +316,10 @@ TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_wo
                                                                    std::int64_t stage_bytes) const noexcept {
   const std::int64_t load_ps = (stage_bytes * l2_rate_) >> rate_bits;
   // 32 bits, for the fast division; a stage in flight for each but the one that is worked on.
-  const std::int64_t latency_ps = constants_.load_latency_ps / static_cast<std::uint32_t>(std::max(stages - 1, 1));
-  const std::int64_t hidden_ps = std::max(load_ps, latency_ps);
-  const std::int64_t step_ps = stages > 1 ? std::max(work.busy_ps, hidden_ps) : work.busy_ps + load_ps + latency_ps;
-  const std::int64_t pieces_ps = constants_.subtile_ps * std::max(flags.epilogue_subtile, 1);
+  const std::int64_t latency_ps = constants_.load_latency_ps / static_cast<std::uint32_t>(detail::max(stages - 1, 1));
+  const std::int64_t hidden_ps = detail::max(load_ps, latency_ps);
+  const std::int64_t step_ps = stages > 1 ? detail::max(work.busy_ps, hidden_ps) : work.busy_ps + load_ps + latency_ps;
+  const std::int64_t pieces_ps = constants_.subtile_ps * detail::max(flags.epilogue_subtile, 1);
   // A persistent kernel fills its pipeline once; others once per tile.
   const std::int64_t fill_ps = constants_.load_latency_ps + constants_.tile_ps;
   const std::int64_t refill_ps = flags.is_persistent ? 0 : fill_ps;

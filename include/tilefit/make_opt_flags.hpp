@@ -6,6 +6,7 @@
 
 #include "arch.hpp"
 #include "cost_model.hpp"
+#include "detail/math.hpp"
 #include "detail/search.hpp"
 #include "detail/validate.hpp"
 #include "kernel_policy.hpp"
@@ -84,7 +85,7 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
   if constexpr (has_wish<Policy>) {
     answer.wished = policy.wish(arch, asked, constraints);
     const smem_plan plan = policy.plan(arch, asked.formats, answer.wished);
-    answer.wished_bytes = plan.bytes_with(std::max(answer.wished.num_stages, 1));
+    answer.wished_bytes = plan.bytes_with(detail::max(answer.wished.num_stages, 1));
     searched = answer.wished.num_stages < 1 || answer.wished_bytes > answer.budget_bytes;
     if (!searched) chosen = answer.wished;
   }

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "arch.hpp"
+#include "detail/math.hpp"
 #include "kernel_policy.hpp"
 #include "matmul_problem.hpp"
 #include "opt_flags.hpp"

@@ -6,7 +6,6 @@
 // 2025, restated and checked against the unmodified code (tests/golden/opt_flags_cases.csv).
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -77,7 +76,7 @@ struct triton_ogs_policy {
                               .block_k = block_k,
                               .num_stages = most_stages,
                               .is_persistent = persistent_subtile > 0,
-                              .epilogue_subtile = std::max(persistent_subtile, 1)};
+                              .epilogue_subtile = detail::max(persistent_subtile, 1)};
     return tiles;
   }();
 
@@ -95,7 +94,7 @@ struct triton_ogs_policy {
 
   static constexpr std::int64_t rows_per_expert(const matmul_problem& problem) noexcept {
     if (problem.rows.kind == row_distribution::kind_id::expected) return problem.rows.rows_per_expert;
-    return std::max<std::int64_t>(1, problem.m / problem.experts);
+    return detail::max<std::int64_t>(1, problem.m / problem.experts);
   }
   /// Row tiles of a ragged batch, at most (upstream's grid size).
   static constexpr std::int64_t row_tiles(const matmul_problem& problem, int block_m) noexcept {
@@ -108,7 +107,7 @@ struct triton_ogs_policy {
   }
 
   static constexpr std::int64_t out_itemsize(const matmul_formats& formats, int split_k) noexcept {
-    return split_k > 1 ? 4 : std::max(bits_of(formats.y) / 8, 1);
+    return split_k > 1 ? 4 : detail::max(bits_of(formats.y) / 8, 1);
   }
   constexpr double accumulator_itemsize(const arch_traits& arch, const matmul_formats& formats,
                                         int split_k) const noexcept {
@@ -166,7 +165,7 @@ constexpr int triton_ogs_policy::nvidia_block_m(const arch_traits& arch, const m
 constexpr int triton_ogs_policy::nvidia_warps(const opt_flags& flags) const noexcept {
   if (hopper_layout()) return hopper_warps();
   const int least = is_2025() && !flags.is_persistent ? 1 : 4;
-  return std::max(flags.block_m * flags.block_n / 4096, least);
+  return detail::max(flags.block_m * flags.block_n / 4096, least);
 }
 
 constexpr opt_flags triton_ogs_policy::nvidia_wish(const arch_traits& arch, const matmul_problem& problem,
@@ -204,7 +203,7 @@ constexpr opt_flags triton_ogs_policy::nvidia_wish(const arch_traits& arch, cons
   } else if (!is_2025() && !flags.is_persistent) {
     const std::int64_t tiles = detail::ceil_div(problem.m, flags.block_m) * detail::ceil_div(problem.n, flags.block_n);
     const std::int64_t steps = detail::ceil_div(problem.k, flags.block_k);
-    flags.split_k = static_cast<int>(std::max<std::int64_t>(1, std::min(arch.sm_count / tiles, steps / 4)));
+    flags.split_k = static_cast<int>(detail::max<std::int64_t>(1, detail::min(arch.sm_count / tiles, steps / 4)));
   }
 
   for (const int subtile : {1, 2, 4}) {
@@ -213,14 +212,15 @@ constexpr opt_flags triton_ogs_policy::nvidia_wish(const arch_traits& arch, cons
     trial.epilogue_subtile = constraints.epilogue_subtile.value_or(subtile);
     const smem_plan bytes = plan(arch, formats, trial);
     const std::int64_t room = arch.smem_block_bytes - bytes.fixed_bytes;
-    trial.num_stages = room < 0 ? -1 : static_cast<int>(std::min<std::int64_t>(most_stages, room / bytes.stage_bytes));
+    trial.num_stages =
+        room < 0 ? -1 : static_cast<int>(detail::min<std::int64_t>(most_stages, room / bytes.stage_bytes));
     // From 2025-12 "none" becomes one stage here already: a piece size that does not fit then beats one that does.
     if (is_2025() && trial.num_stages == 0) trial.num_stages = 1;
     if (flags.epilogue_subtile == 0 || trial.num_stages > flags.num_stages) flags = trial;
   }
   // 3.4.0 asserts before it looks at the constraint, 2025-12 after.
   if (constraints.num_stages && (is_2025() || flags.num_stages >= 1)) flags.num_stages = *constraints.num_stages;
-  flags.num_stages = std::max(flags.num_stages, 0);
+  flags.num_stages = detail::max(flags.num_stages, 0);
   flags.num_warps = constraints.num_warps.value_or(nvidia_warps(flags));
   return flags;
 }
@@ -254,7 +254,7 @@ constexpr opt_flags triton_ogs_policy::amd_wish(const arch_traits& arch, const m
     flags.split_k = split;
   } else if (!is_2025() && !flags.is_persistent) {
     const std::int64_t grid = tiles * detail::ceil_div(problem.n, flags.block_n);
-    flags.split_k = static_cast<int>(std::max<std::int64_t>(1, arch.sm_count / grid));
+    flags.split_k = static_cast<int>(detail::max<std::int64_t>(1, arch.sm_count / grid));
   }
   flags.num_warps = problem.m <= 16 ? 2 : 8;
   flags.epilogue_subtile = constraints.epilogue_subtile.value_or(is_2025() ? 1 : 0);

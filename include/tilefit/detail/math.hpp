@@ -44,6 +44,16 @@ TILEFIT_HD constexpr std::int64_t next_pow2(std::int64_t value) noexcept {
 
 TILEFIT_HD constexpr bool is_pow2(std::int64_t value) noexcept { return value > 0 && (value & (value - 1)) == 0; }
 
+// std::min and std::max cost a header that takes g++ longer than the engine does, and are host functions to nvcc.
+template <class Number>
+TILEFIT_HD constexpr Number min(Number a, Number b) noexcept {
+  return b < a ? b : a;
+}
+template <class Number>
+TILEFIT_HD constexpr Number max(Number a, Number b) noexcept {
+  return a < b ? b : a;
+}
+
 TILEFIT_HD constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t high) noexcept {
   return value < low ? low : value > high ? high : value;
 }
