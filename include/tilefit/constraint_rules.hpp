@@ -104,8 +104,8 @@ constexpr void set_value(opt_flags_constraints& constraints, constraint_member m
                        [value]<class T>(std::optional<T>& place) { place = static_cast<T>(value); });
 }
 
-/// Members that `inner` sets win; the others come from `outer`. Spelled out because it runs beside every selection at run
-/// run time, where a loop over the rules takes several times as long.
+/// Members that `inner` sets win; the others come from `outer`.
+/// Spelled out: it runs beside every selection at run time, and a loop over the rules is slower.
 constexpr opt_flags_constraints merge(const opt_flags_constraints& outer, const opt_flags_constraints& inner) noexcept {
   opt_flags_constraints merged = outer;
   const auto put = [](auto& place, const auto& value) {
