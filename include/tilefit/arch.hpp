@@ -69,7 +69,7 @@ struct feature_set {
 /// "Block" is CUDA's thread block and AMD's workgroup; "SM" is also AMD's compute unit (RDNA: workgroup processor).
 struct arch_traits {
   arch_id id{};
-  std::string_view name;  ///< "sm_120", "gfx950"
+  std::string_view name{};  ///< "sm_120", "gfx950"
   vendor_id vendor{};
   int compute_capability = 0;      ///< 10 * major + minor on NVIDIA, 0 on AMD
   int wave_size = 0;               ///< lanes of a warp or wave

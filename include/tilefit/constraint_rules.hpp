@@ -45,9 +45,9 @@ struct constraint_rule {
 /// The ranges keep nonsense out; they are wider than what any chip has and say nothing about what fits.
 /// 32 warps of 32 lanes are the 1,024 threads that a block may have on every architecture of the table.
 inline constexpr std::array<constraint_rule, 12> constraint_rules{{
-    {constraint_member::block_m, "block_m", 1, 65536, false},
-    {constraint_member::block_n, "block_n", 1, 65536, false},
-    {constraint_member::block_k, "block_k", 1, 65536, false},
+    {constraint_member::block_m, "block_m", 1, max_block, false},
+    {constraint_member::block_n, "block_n", 1, max_block, false},
+    {constraint_member::block_k, "block_k", 1, max_block, false},
     {constraint_member::num_warps, "num_warps", 1, 32, false},
     {constraint_member::num_stages, "num_stages", 1, 64, false},
     {constraint_member::split_k, "split_k", 1, 1024, false},

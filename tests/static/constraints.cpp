@@ -63,7 +63,7 @@ static_assert(bad.status == status_code::invalid_constraint);
 static_assert(bad.error.column == 27);
 static_assert(bad.error.token == "0");
 static_assert(bad.error.expected == text_expectation::integer_in_range);
-static_assert(bad.error.rule.member == constraint_member::block_n && bad.error.rule.max == 65536);
+static_assert(bad.error.rule.member == constraint_member::block_n && bad.error.rule.max == max_block);
 static_assert(bad.for_arch(arch_id::gfx950) == opt_flags_constraints{});
 
 static_assert(parse_constraints("").status == status_code::ok);

@@ -1,9 +1,9 @@
 // Integer arithmetic that every layer shares.
-// Knows: numbers. Must not know: what they count.
+// Knows: numbers.
+// Must not know: what they count.
 #pragma once
 
 #include <cstdint>
-#include <limits>
 
 #include "config.hpp"
 
@@ -12,6 +12,22 @@ namespace tilefit::inline v0::detail {
 /// Smallest q with q * divisor >= value. Requires value >= 0 and divisor > 0.
 TILEFIT_HD constexpr std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) noexcept {
   return value / divisor + (value % divisor != 0 ? 1 : 0);
+}
+
+/// value / divisor for a divisor that is a power of two more often than not: a shift then, a division otherwise.
+/// Requires value >= 0 and divisor > 0.
+TILEFIT_HD constexpr std::int64_t div_pow2(std::int64_t value, int divisor) noexcept {
+  if ((divisor & (divisor - 1)) != 0) return value / divisor;
+  std::int64_t quotient = value;
+#if defined(__GNUC__) || defined(__clang__)
+  quotient >>= __builtin_ctz(static_cast<unsigned>(divisor));
+#else
+  quotient /= divisor;
+#endif
+  return quotient;
+}
+TILEFIT_HD constexpr std::int64_t ceil_div_pow2(std::int64_t value, int divisor) noexcept {
+  return div_pow2(value + divisor - 1, divisor);
 }
 
 /// Smallest multiple of alignment that is >= value. Requires value >= 0 and alignment > 0.
@@ -34,15 +50,13 @@ TILEFIT_HD constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, st
 
 /// a * b, or the largest value when that overflows. Requires a >= 0 and b >= 0.
 TILEFIT_HD constexpr std::int64_t saturating_mul(std::int64_t a, std::int64_t b) noexcept {
-  constexpr std::int64_t max = std::numeric_limits<std::int64_t>::max();
   if (((a | b) >> 31) == 0) return a * b;
-  return b != 0 && a > max / b ? max : a * b;
+  return b != 0 && a > INT64_MAX / b ? INT64_MAX : a * b;
 }
 
 /// a + b, or the largest value when that overflows. Requires a >= 0 and b >= 0.
 TILEFIT_HD constexpr std::int64_t saturating_add(std::int64_t a, std::int64_t b) noexcept {
-  constexpr std::int64_t max = std::numeric_limits<std::int64_t>::max();
-  return a > max - b ? max : a + b;
+  return a > INT64_MAX - b ? INT64_MAX : a + b;
 }
 
 }  // namespace tilefit::inline v0::detail
