@@ -105,10 +105,24 @@ constexpr void set_value(opt_flags_constraints& constraints, constraint_member m
 }
 
 /// Members that `inner` sets win; the others come from `outer`.
+/// Spelled out: it runs beside every selection at run time, and a loop over the rules is slower.
 constexpr opt_flags_constraints merge(const opt_flags_constraints& outer, const opt_flags_constraints& inner) noexcept {
   opt_flags_constraints merged = outer;
-  for (const constraint_rule& rule : constraint_rules)
-    if (const std::optional<std::int64_t> value = value_of(inner, rule.member)) set_value(merged, rule.member, *value);
+  const auto put = [](auto& place, const auto& value) {
+    if (value) place = value;
+  };
+  put(merged.block_m, inner.block_m);
+  put(merged.block_n, inner.block_n);
+  put(merged.block_k, inner.block_k);
+  put(merged.num_warps, inner.num_warps);
+  put(merged.num_stages, inner.num_stages);
+  put(merged.split_k, inner.split_k);
+  put(merged.epilogue_subtile, inner.epilogue_subtile);
+  put(merged.is_persistent, inner.is_persistent);
+  put(merged.max_allowable_mn, inner.max_allowable_mn);
+  put(merged.idle_sms, inner.idle_sms);
+  put(merged.batch_invariant, inner.batch_invariant);
+  put(merged.strict, inner.strict);
   return merged;
 }
 

@@ -71,6 +71,7 @@ class [[nodiscard]] scoped_constraints {
 
   /// What the scopes of the calling thread, all together, say about `arch` on top of `outermost`.
   static opt_flags_constraints merged(arch_id arch, const opt_flags_constraints& outermost = {}) noexcept {
+    if (innermost == nullptr) return outermost;
     opt_flags_constraints inner;
     for (const scoped_constraints* scope = innermost; scope != nullptr; scope = scope->outer_)
       if (!scope->arch_ || *scope->arch_ == arch) inner = merge(scope->constraints_, inner);

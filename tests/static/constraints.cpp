@@ -37,6 +37,10 @@ constexpr bool every_member_stands_alone() {
     opt_flags_constraints one;
     set_value(one, rule.member, rule.max);
     if (members_set(one) != 1 || value_of(one, rule.member) != rule.max) return false;
+    opt_flags_constraints low;
+    set_value(low, rule.member, rule.min);
+    if (merge(one, {}) != one || merge({}, one) != one || merge(one, low) != low || merge(low, one) != one)
+      return false;
   }
   return true;
 }

@@ -160,6 +160,7 @@ TEST_CASE("constraints: bad text is pointed at", "[constraints]") {
       {"block_m=9223372036854775807", 9, "9223372036854775807", integer_in_range},
       {"block_m=4294967360", 9, "4294967360", integer_in_range},                                // 2^32 + 64
       {"max_allowable_mn=9223372036854775808", 18, "9223372036854775808", integer_in_range},    // 2^63
+      {"max_allowable_mn=92233720368547758090", 18, "92233720368547758090", integer_in_range},  // stays too large
       {"max_allowable_mn=18446744073709551680", 18, "18446744073709551680", integer_in_range},  // 2^64 + 64
       {"num_warps=33", 11, "33", integer_in_range},
       {"num_stages=0", 12, "0", integer_in_range},
