@@ -37,19 +37,20 @@ struct opt_flags {
 inline constexpr int max_block = 4096;
 
 /// What the caller insists on. An empty member leaves the choice to the engine.
+/// (The initialisers let callers name a few members without -Wmissing-field-initializers.)
 struct opt_flags_constraints {
-  std::optional<int> block_m{}, block_n{}, block_k{};
-  std::optional<int> num_warps{}, num_stages{};
-  std::optional<int> split_k{};
-  std::optional<int> epilogue_subtile{};
-  std::optional<bool> is_persistent{};
+  std::optional<int> block_m = {}, block_n = {}, block_k = {};
+  std::optional<int> num_warps = {}, num_stages = {};
+  std::optional<int> split_k = {};
+  std::optional<int> epilogue_subtile = {};
+  std::optional<bool> is_persistent = {};
   /// With split_k: the split applies only while m * n < max_allowable_mn (upstream's meaning).
-  std::optional<std::int64_t> max_allowable_mn{};
-  std::optional<int> idle_sms{};
+  std::optional<std::int64_t> max_allowable_mn = {};
+  std::optional<int> idle_sms = {};
   /// The same tile, stages and split for every m: results do not depend on who else is in the batch.
-  std::optional<bool> batch_invariant{};
+  std::optional<bool> batch_invariant = {};
   /// Fail with `no_fit` where no tile honours everything, instead of relaxing.
-  std::optional<bool> strict{};
+  std::optional<bool> strict = {};
 
   friend constexpr bool operator==(const opt_flags_constraints&, const opt_flags_constraints&) = default;
 };

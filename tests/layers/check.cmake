@@ -13,20 +13,20 @@ set(base version.hpp detail/config.hpp detail/math.hpp detail/bits.hpp)
 set(L0 status.hpp arch.hpp arch_table.hpp arch_lookup.hpp device_report.hpp detail/arch_common.hpp)
 set(L1 dtype.hpp float_formats.hpp fp4_widening.hpp mxfp4.hpp matmul_problem.hpp)
 set(L2 opt_flags.hpp smem_plan.hpp cost_model.hpp)
-set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp detail/search.hpp detail/validate.hpp
-  detail/explain_words.hpp detail/explain_neighbours.hpp make_opt_flags.hpp
-  constraint_rules.hpp constraint_text.hpp constraints.hpp explain.hpp matmul_args.hpp routing.hpp weights.hpp
-  dispatch.hpp tilefit.hpp)
+set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp detail/search.hpp detail/validate.hpp make_opt_flags.hpp
+  detail/explain_words.hpp detail/explain_neighbours.hpp explain.hpp
+  constraints.hpp constraint_rules.hpp constraint_text.hpp
+  matmul_args.hpp routing.hpp weight_layout.hpp weights.hpp dispatch.hpp tilefit.hpp)
 set(L4 device/.*)
 set(L5 kernels/.*)
 set(L6 runtime.cuh launch.cuh host/.* c.h)
 
-# Pairs "including header -> included header" that no layer number expresses.
+# Pairs "layer including -> layer included" that the order of the layers does not express.
 set(forbidden
-  "^device/.* -> .*(kernel_policy|make_opt_flags|constraints|explain|routing|weights|dispatch)\\.hpp$"
-  "^kernels/.* -> .*(make_opt_flags|constraints|explain|dispatch)\\.hpp$" # kernels see flags and plans, not the engine
-  ".* -> tilefit\\.hpp$"
-  "^(.*\\.hpp) -> .*\\.cuh$")
+  "^L4 .* -> L3 .*"
+  "^L5 .* -> .* (make_opt_flags|constraint.*|explain|dispatch)\\.hpp$"  # kernels see flags and plans, not the engine
+  ".* -> L3 tilefit\\.hpp$"
+  "^(base|L[0-3]) .* -> .*\\.cuh$")
 
 # <...> includes: the standard library has no dots in its names.
 set(standard "^[a-z_0-9]+$")
@@ -70,11 +70,16 @@ endif()
 
 foreach(header IN LISTS headers)
   layer_of(${header} layer)
+  file(READ ${root}/${header} text)
   if(layer EQUAL -1)
     problem("${header}: not in the table of tests/layers/check.cmake")
+  elseif(text MATCHES "^// (L[0-9])[:,]")
+    list(GET layers ${layer} name)
+    if(NOT name STREQUAL CMAKE_MATCH_1)
+      problem("${header}: calls itself ${CMAKE_MATCH_1} and is ${name} in the table of tests/layers/check.cmake")
+    endif()
   endif()
 
-  file(READ ${root}/${header} text)
   string(REGEX REPLACE "[^\n]" "" newlines "${text}")
   string(LENGTH "${newlines}" lines)
   if(lines GREATER 400)
@@ -123,16 +128,19 @@ foreach(header IN LISTS headers)
     list(APPEND own_${header} ${included})
 
     layer_of(${included} lower)
-    if(layer GREATER_EQUAL 0 AND lower GREATER layer)
-      list(GET layers ${layer} from)
-      list(GET layers ${lower} to)
+    if(layer EQUAL -1 OR lower EQUAL -1)
+      continue()  # said already
+    endif()
+    list(GET layers ${layer} from)
+    list(GET layers ${lower} to)
+    if(lower GREATER layer)
       problem("${header} (${from}) includes ${included} (${to}): dependencies point down only")
     endif()
     if(included MATCHES "(^|/)detail/" AND lower GREATER 0 AND NOT lower EQUAL layer)
       problem("${header}: includes ${included}, a detail of another layer")
     endif()
     foreach(pattern IN LISTS forbidden)
-      if("${header} -> ${included}" MATCHES "${pattern}")
+      if("${from} ${header} -> ${to} ${included}" MATCHES "${pattern}")
         problem("${header}: must not include ${included}")
       endif()
     endforeach()

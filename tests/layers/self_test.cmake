@@ -14,10 +14,11 @@ set(plants
   "device/copy.hpp|${head}#include \"../make_opt_flags.hpp\"|device/copy\\.hpp: must not include make_opt_flags"
   "kernels/loop.cuh|${head}#include \"../make_opt_flags.hpp\"|kernels/loop\\.cuh: must not include make_opt_flags"
   "weights.hpp|${head}#include \"tilefit.hpp\"|weights\\.hpp: must not include tilefit\\.hpp"
-  "opt_flags.hpp|#include \"detail/arch_parse.hpp\"|a detail of another layer"
+  "opt_flags.hpp|#include \"detail/arch_common.hpp\"|a detail of another layer"
   "dtype.hpp|#include \"matmul_problem.hpp\"|in a circle"
   "weights.hpp|#pragma once\\n|does not start with three lines of comment"
   "weights.hpp|// One.\\n// Two.\\n// Three.\\n|no #pragma once"
+  "weights.hpp|// L2: one.\\n// Two.\\n// Three.\\n#pragma once\\n|calls itself L2 and is L3"
   "long|400|more than 400")
 
 foreach(plant IN LISTS plants)
@@ -29,7 +30,7 @@ foreach(plant IN LISTS plants)
   file(REMOVE_RECURSE ${scratch})
   file(COPY ${include}/tilefit DESTINATION ${scratch})
   # What the plants include must exist, so that only the direction is wrong.
-  foreach(target make_opt_flags.hpp tilefit.hpp device/copy.cuh detail/arch_parse.hpp)
+  foreach(target make_opt_flags.hpp tilefit.hpp device/copy.cuh detail/arch_common.hpp)
     if(NOT EXISTS ${scratch}/tilefit/${target})
       file(CONFIGURE OUTPUT ${scratch}/tilefit/${target} CONTENT "// One.\n// Two.\n// Three.\n#pragma once\n" @ONLY)
     endif()

@@ -60,13 +60,15 @@ TILEFIT_HD constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, st
 
 /// a * b, or the largest value when that overflows. Requires a >= 0 and b >= 0.
 TILEFIT_HD constexpr std::int64_t saturating_mul(std::int64_t a, std::int64_t b) noexcept {
+  constexpr std::int64_t max = INT64_MAX;
   if (((a | b) >> 31) == 0) return a * b;
-  return b != 0 && a > INT64_MAX / b ? INT64_MAX : a * b;
+  return b != 0 && a > max / b ? max : a * b;
 }
 
 /// a + b, or the largest value when that overflows. Requires a >= 0 and b >= 0.
 TILEFIT_HD constexpr std::int64_t saturating_add(std::int64_t a, std::int64_t b) noexcept {
-  return a > INT64_MAX - b ? INT64_MAX : a + b;
+  constexpr std::int64_t max = INT64_MAX;
+  return a > max - b ? max : a + b;
 }
 
 }  // namespace tilefit::inline v0::detail
