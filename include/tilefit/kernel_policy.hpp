@@ -1,5 +1,6 @@
 // L3: what the engine must know of a family of kernels to choose tiles for it.
-// Knows: the shape of a policy. Must not know: any particular kernel (ogs_policy.hpp, triton_ogs_policy.hpp).
+// Knows: the shape of a policy.
+// Must not know: any particular kernel (ogs_policy.hpp, triton_ogs_policy.hpp).
 #pragma once
 
 #include <concepts>

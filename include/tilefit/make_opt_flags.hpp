@@ -1,5 +1,6 @@
 // L3: the engine. One function: candidates -> what is legal -> what fits -> the fastest of those.
-// Knows: the order of these steps and what to answer when one leaves nothing. Must not know: any chip, kernel or byte.
+// Knows: the order of these steps and what to answer when one leaves nothing.
+// Must not know: any chip, kernel or byte.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // L3: tilefit's own kernels as a policy: which tiles each architecture has for each format of X.
-// Knows: the catalogue. Must not know: how long a tile takes (cost_model.hpp) or what it keeps where (smem_plan.hpp).
+// Knows: the catalogue.
+// Must not know: how long a tile takes (cost_model.hpp) or what it keeps where (smem_plan.hpp).
 #pragma once
 
 #include <array>

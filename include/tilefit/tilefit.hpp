@@ -1,5 +1,6 @@
 // tilefit without a GPU toolkit: formats, architectures, the engine and its policies, constraints, routing, weights.
-// Knows: the headers of L0 to L3. explain.hpp is not among them: it needs fmt.
+// Knows: the headers of L0 to L3, nothing of its own.
+// Must not know: explain.hpp, which needs fmt, and anything that needs a toolkit or runs kernels.
 #pragma once
 
 #include "arch.hpp"

@@ -1,5 +1,6 @@
 // Words for numbers, statuses and problems.
-// Knows: how a fact reads in a sentence. Must not know: which facts are worth saying (explain.hpp).
+// Knows: how a fact reads in a sentence.
+// Must not know: which facts are worth saying (explain.hpp).
 #pragma once
 
 #include <fmt/format.h>

@@ -1,5 +1,6 @@
 // The engine's search over a policy's candidates.
-// Knows: how to score one candidate and how to order two. Must not know: what the answer is wrapped in.
+// Knows: how to score one candidate and how to order two.
+// Must not know: what the answer is wrapped in.
 #pragma once
 
 #include <array>

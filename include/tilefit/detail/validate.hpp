@@ -1,5 +1,6 @@
 // What makes a problem unanswerable, whatever the policy.
-// Knows: ranges of the members. Must not know: tiles or kernels.
+// Knows: ranges of the members.
+// Must not know: tiles or kernels.
 #pragma once
 
 #include <cstdint>
