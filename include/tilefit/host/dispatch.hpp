@@ -9,6 +9,7 @@
 #if TILEFIT_HOST_X86
 #include "kernels_avx2.hpp"
 #include "kernels_avx512.hpp"
+#include "kernels_avx512_bf16.hpp"
 #endif
 
 namespace tilefit::inline v0::host {
@@ -21,6 +22,7 @@ inline bool supports(isa level) noexcept {
   if (level == isa::avx512)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl");
+  if (level == isa::avx512_bf16) return supports(isa::avx512) && __builtin_cpu_supports("avx512bf16");
 #endif
   return false;
 }
@@ -33,9 +35,13 @@ namespace tilefit::inline v0::detail {
 inline const kernel_table* find_kernels(host::isa level) noexcept {
   using host::isa;
   if (!host::supports(level)) return nullptr;
+  if (level == isa::automatic)
+    for (const isa best : {isa::avx512_bf16, isa::avx512, isa::avx2, isa::portable})
+      if (host::supports(best)) return find_kernels(best);
 #if TILEFIT_HOST_X86
-  if (level == isa::avx512 || (level == isa::automatic && host::supports(isa::avx512))) return &avx512_kernels::table;
-  if (level == isa::avx2 || (level == isa::automatic && host::supports(isa::avx2))) return &avx2_kernels::table;
+  if (level == isa::avx512_bf16) return &avx512_bf16_kernels::table;
+  if (level == isa::avx512) return &avx512_kernels::table;
+  if (level == isa::avx2) return &avx2_kernels::table;
 #endif
   return &portable_kernels::table;
 }

@@ -108,7 +108,7 @@ struct avx2_kernels {
     }
   }
 
-  static constexpr kernel_table table{host::isa::avx2, strip, widen_mxfp4, multiply, nullptr};
+  static constexpr kernel_table table{host::isa::avx2, strip, widen_mxfp4, multiply, nullptr, nullptr};
 };
 
 }  // namespace tilefit::inline v0::detail

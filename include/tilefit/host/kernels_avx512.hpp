@@ -217,7 +217,7 @@ struct avx512_kernels {
   }
 
   static constexpr int prefetch_bytes = 4096;
-  static constexpr kernel_table table{host::isa::avx512, strip, widen_mxfp4, multiply, dot_mxfp4};
+  static constexpr kernel_table table{host::isa::avx512, strip, widen_mxfp4, multiply, dot_mxfp4, nullptr};
 };
 
 }  // namespace tilefit::inline v0::detail

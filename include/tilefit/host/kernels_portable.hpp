@@ -51,7 +51,7 @@ struct portable_kernels {
       multiply_rows<1>(x.data + r * x.stride, x.stride, panel, depth, acc.data + r * acc.stride, acc.stride);
   }
 
-  static constexpr kernel_table table{host::isa::portable, strip, widen_mxfp4, multiply, nullptr};
+  static constexpr kernel_table table{host::isa::portable, strip, widen_mxfp4, multiply, nullptr, nullptr};
 };
 
 }  // namespace tilefit::inline v0::detail

@@ -260,20 +260,28 @@ class host_matmul {
   void dot(tile_state& state, std::int64_t n0, std::int64_t columns, std::int64_t split, std::int64_t k0,
            std::int64_t k1) const noexcept {
     const std::int64_t stride = align_up(k1 - k0, dot_chunk);
+    const bool bf16 = args_.x.type == dtype::bf16 && plan_.kernels->dot_mxfp4_bf16 != nullptr;
+    auto* const codes = reinterpret_cast<std::uint16_t*>(state.x);
     if (state.dot_split != split) {
       state.dot_split = split;
-      for (int r = 0; r < state.row_count; ++r) {
-        float* row = state.x + r * stride;
+      for (int r = 0; r < state.row_count; ++r)
         for (std::int64_t k = 0; k < stride; k += dot_chunk) {
           float chunk[dot_chunk] = {};
           const std::int64_t left = k1 - k0 - k;
           load_x(args_.x, source(state.rows[r]), k0 + k, left < dot_chunk ? left : dot_chunk, chunk);
-          for (int i = 0; i < dot_chunk; ++i) row[k + dot_order(i)] = chunk[i];
+          for (int i = 0; i < dot_chunk; ++i)
+            if (bf16)
+              codes[r * stride + k + dot_order_bf16(i)] = float_to_bf16(chunk[i]);
+            else
+              state.x[r * stride + k + dot_order(i)] = chunk[i];
         }
-      }
     }
-    plan_.kernels->dot_mxfp4({state.x, stride, state.row_count}, weights_at(state.expert, n0, k0),
-                             static_cast<int>(columns), static_cast<int>((k1 - k0) / mx_block_size), state.acc);
+    const packed_rows w = weights_at(state.expert, n0, k0);
+    const int blocks = static_cast<int>((k1 - k0) / mx_block_size);
+    if (bf16)
+      plan_.kernels->dot_mxfp4_bf16({codes, stride, state.row_count}, w, static_cast<int>(columns), blocks, state.acc);
+    else
+      plan_.kernels->dot_mxfp4({state.x, stride, state.row_count}, w, static_cast<int>(columns), blocks, state.acc);
   }
 
   void multiply(tile_state& state, std::int64_t n0, std::int64_t columns, std::int64_t k0,
