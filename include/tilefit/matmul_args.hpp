@@ -1,6 +1,7 @@
 // L3: what a launch of matmul_ogs is given, on the CPU and on GPUs alike.
 // Knows: pointers, strides, row indices, epilogue numbers and what makes them contradict each other.
-// Must not know: tiles, chips, how anything is computed. Plain data: copied into a kernel's parameters as it is.
+// Must not know: tiles, chips, how anything is computed.
+// Plain data: copied into a kernel's parameters as it is.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,9 @@
 #include "weight_layout.hpp"
 
 namespace tilefit::inline v0 {
+
+// Arrays of float and int32 have the alignment of their type. Data of X, W and Y and all byte arrays may start anywhere
+// for the CPU backend.
 
 /// X[rows, k]: every dtype. A value is element * scale (block scale of mxfp8 / mxfp4; `scale` of fp8_e4m3).
 struct x_operand {

@@ -1,5 +1,6 @@
 // L3: from router logits to the row order that a grouped matmul wants.
-// Knows: top-k, histogram, offsets, gather and scatter indices, row tiles. Must not know: weights, chips, threads.
+// Knows: top-k, histogram, offsets, gather and scatter indices, row tiles.
+// Must not know: weights, chips, threads.
 // Writes only into the caller's spans, allocates nothing, writes nothing when it refuses.
 #pragma once
 

@@ -1,6 +1,6 @@
 // L3: where a weight lies, for every layout that a kernel reads.
-// Knows: atoms, their order, byte and bit positions of values and scales. Must not know: where weights come from
-// (weights.hpp) or which tile reads them: no layout depends on block_m, block_n or block_k.
+// Knows: atoms, their order, byte and bit positions of values and scales.
+// Must not know: where weights come from (weights.hpp) or which tile reads them: no layout depends on one.
 #pragma once
 
 #include <cstdint>

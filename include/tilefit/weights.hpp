@@ -1,5 +1,6 @@
 // L3: brings weights into the layout that a kernel reads, and back.
-// Knows: the forms weights come in (GPT-OSS blocks, transposed, plain dense). Must not know: files, tiles, devices.
+// Knows: the forms weights come in (GPT-OSS blocks, transposed, plain dense).
+// Must not know: files, tiles, devices.
 // Bytes in, bytes out: sources may have any alignment, nothing is allocated, and nothing is written when it refuses.
 // Every function works on a run of experts, so a loader needs memory for one expert beside the result.
 #pragma once

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 
 #include "config.hpp"
 
@@ -34,14 +33,14 @@ TILEFIT_HD constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, st
 
 /// a * b, or the largest value when that overflows. Requires a >= 0 and b >= 0.
 TILEFIT_HD constexpr std::int64_t saturating_mul(std::int64_t a, std::int64_t b) noexcept {
-  constexpr std::int64_t max = std::numeric_limits<std::int64_t>::max();
+  constexpr std::int64_t max = INT64_MAX;
   if (((a | b) >> 31) == 0) return a * b;
   return b != 0 && a > max / b ? max : a * b;
 }
 
 /// a + b, or the largest value when that overflows. Requires a >= 0 and b >= 0.
 TILEFIT_HD constexpr std::int64_t saturating_add(std::int64_t a, std::int64_t b) noexcept {
-  constexpr std::int64_t max = std::numeric_limits<std::int64_t>::max();
+  constexpr std::int64_t max = INT64_MAX;
   return a > max - b ? max : a + b;
 }
 
