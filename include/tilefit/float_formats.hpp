@@ -1,6 +1,5 @@
 // L1: one number at a time between float and E2M1, E4M3, E8M0, BF16, FP16. All on raw bits.
-// Knows: the formats' bit layouts and rounding.
-// Must not know: blocks and scales (mxfp4.hpp), tiles, chips.
+// Knows: the formats' bit layouts and rounding. Must not know: blocks and scales (mxfp4.hpp), tiles, chips.
 // Every narrowing rounds to nearest, ties to even, and keeps the sign of zero. Subnormals of every format are read and
 // written in full, also when the processor is set to flush them. The rounding mode must be the default
 // one. Sources: "MX" = OCP Microscaling Formats (MX) Specification v1.0; "OFP8" = OCP 8-bit Floating Point

@@ -1,6 +1,5 @@
 // L1: the bit moves by which kernels turn FP4 codes and E8M0 scales into 16-bit floats, without a table or a branch.
-// Knows: which patterns come out right after which multiplication.
-// Must not know: how nibbles lie in memory
+// Knows: which patterns come out right after which multiplication. Must not know: how nibbles lie in memory
 // (weights.hpp).
 //
 // An E2M1 code put at the same place as the sign, the exponent's low end and the mantissa's top of a wider float is

@@ -73,9 +73,9 @@ struct matmul_args {
   std::int64_t n = 0;  ///< rows of W, before swiglu halves them
   std::int64_t k = 0;
   int experts = 1;
-  x_operand x;
-  w_operand w;
-  y_operand y;
+  x_operand x = {};
+  w_operand w = {};
+  y_operand y = {};
   const float* bias = nullptr;                   ///< [experts, n]
   const std::int32_t* expert_offsets = nullptr;  ///< [experts + 1], ascending from 0, last <= m; null: experts == 1
   const std::int32_t* gather_indx = nullptr;     ///< [m] row of X, -1 = absent; null: src(i) = i
@@ -83,7 +83,7 @@ struct matmul_args {
   const float* gammas = nullptr;                 ///< [m] factor of row i, behind the activation; null: 1
   int topk = 1;  ///< rows summed into one row of Y: value s of scatter_indx is part s % topk of row s / topk
   activation act = activation::none;
-  swiglu_params swiglu;
+  swiglu_params swiglu = {};
   bool accumulate = false;  ///< Y is read and added to, in fp32, before it is rounded
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;

@@ -1,6 +1,5 @@
 // L1: the matmul to be done, as numbers.
-// Knows: sizes, formats, epilogue, how rows spread over experts.
-// Must not know: chips, tiles.
+// Knows: sizes, formats, epilogue, how rows spread over experts. Must not know: chips, tiles.
 #pragma once
 
 #include <cstdint>

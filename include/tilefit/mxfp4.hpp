@@ -1,6 +1,5 @@
 // L1: blocks of 32 elements under one E8M0 scale: MXFP4 (E2M1) and MXFP8 (E4M3), to and from float.
-// Knows: the OCP Microscaling rules.
-// Must not know: checkpoint or kernel layouts (weights.hpp), tiles, chips.
+// Knows: the OCP Microscaling rules. Must not know: checkpoint or kernel layouts (weights.hpp), tiles, chips.
 // Source: "MX" = OCP Microscaling Formats (MX) Specification v1.0, opencompute.org/documents.
 // Works in the default rounding mode; flushing subnormals to zero changes no result.
 #pragma once

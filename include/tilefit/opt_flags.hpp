@@ -1,6 +1,5 @@
 // L2: the choice (flags) and the wishes that bound it (constraints).
-// Knows: the knobs.
-// Must not know: what they cost, or which combinations fit.
+// Knows: the knobs. Must not know: what they cost, or which combinations fit.
 #pragma once
 
 #include <cstdint>

@@ -92,11 +92,12 @@ template <std::floating_point Real>
 
 /// The row order of a grouped matmul. Spans are the caller's; `gammas` may be empty when no weights are wanted.
 struct routed_rows {
-  std::span<std::int32_t> histogram;     ///< [local experts] rows of each
-  std::span<std::int32_t> offsets;       ///< [local experts + 1] first row of each; the last = rows that are local
-  std::span<std::int32_t> gather_indx;   ///< [tokens * topk] token of row i; -1 behind the local rows
-  std::span<std::int32_t> scatter_indx;  ///< [tokens * topk] token * topk + rank of row i; -1 behind the local rows
-  std::span<float> gammas;               ///< [tokens * topk] weight of row i; 0 behind the local rows
+  std::span<std::int32_t> histogram = {};    ///< [local experts] rows of each
+  std::span<std::int32_t> offsets = {};      ///< [local experts + 1] first row of each; the last = rows that are local
+  std::span<std::int32_t> gather_indx = {};  ///< [tokens * topk] token of row i; -1 behind the local rows
+  std::span<std::int32_t> scatter_indx =
+      {};                        ///< [tokens * topk] token * topk + rank of row i; -1 behind the local rows
+  std::span<float> gammas = {};  ///< [tokens * topk] weight of row i; 0 behind the local rows
 };
 
 /// Sorts the chosen (token, rank) pairs by expert, tokens ascending within an expert.

@@ -1,6 +1,5 @@
 // What a call of tilefit answers when it is asked for something.
-// Knows: the kinds of answer.
-// Must not know: the numbers behind one (explain.hpp writes the sentence that names them).
+// Knows: the kinds of answer. Must not know: the numbers behind one (explain.hpp writes the sentence that names them).
 #pragma once
 
 #include <cstdint>

@@ -21,31 +21,31 @@ struct moe_layer {
   std::int64_t intermediate = 0;  ///< columns behind swiglu: n of gate_up is twice that, k of down is that
   int experts = 0;                ///< experts that the router knows
   int topk = 0;
-  int local_experts = 0;                     ///< experts whose weights are here; with an empty expert_map: all
-  std::span<const std::int32_t> expert_map;  ///< see sort_rows
-  x_operand x;                               ///< rows = tokens
-  w_operand gate_up;                         ///< [local_experts, 2 * intermediate, hidden], gate and up interleaved
-  const float* gate_up_bias = nullptr;       ///< [local_experts, 2 * intermediate]
-  w_operand down;                            ///< [local_experts, hidden, intermediate]
-  const float* down_bias = nullptr;          ///< [local_experts, hidden]
-  y_operand y;                               ///< rows = tokens
-  swiglu_params swiglu;
+  int local_experts = 0;                          ///< experts whose weights are here; with an empty expert_map: all
+  std::span<const std::int32_t> expert_map = {};  ///< see sort_rows
+  x_operand x = {};                               ///< rows = tokens
+  w_operand gate_up = {};               ///< [local_experts, 2 * intermediate, hidden], gate and up interleaved
+  const float* gate_up_bias = nullptr;  ///< [local_experts, 2 * intermediate]
+  w_operand down = {};                  ///< [local_experts, hidden, intermediate]
+  const float* down_bias = nullptr;     ///< [local_experts, hidden]
+  y_operand y = {};                     ///< rows = tokens
+  swiglu_params swiglu = {};
   dtype between = dtype::bf16;  ///< format of the activations between the two matmuls: bf16, fp16 or fp32
   bool accumulate = false;      ///< see matmul_args
 };
 
 /// What the router says, where to write it, and where to work.
 struct moe_buffers {
-  std::span<const float> logits;         ///< [tokens, experts]
-  std::span<std::int32_t> expert_index;  ///< [tokens * topk], written: choose_experts' answer
-  std::span<float> expert_weight;        ///< [tokens * topk], written
-  void* workspace = nullptr;             ///< any alignment
+  std::span<const float> logits = {};         ///< [tokens, experts]
+  std::span<std::int32_t> expert_index = {};  ///< [tokens * topk], written: choose_experts' answer
+  std::span<float> expert_weight = {};        ///< [tokens * topk], written
+  void* workspace = nullptr;                  ///< any alignment
   std::size_t workspace_bytes = 0;
 };
 
 struct moe_flags {
-  opt_flags gate_up;
-  opt_flags down;
+  opt_flags gate_up = {};
+  opt_flags down = {};
 };
 
 }  // namespace tilefit::inline v0::host
@@ -60,7 +60,8 @@ struct moe_plan {
   std::int64_t matmul_at = 0;  ///< workspace of both matmuls, one after the other
   std::int64_t matmul_bytes = 0;
   std::int64_t bytes = 0;
-  matmul_args gate_up, down;
+  matmul_args gate_up = {};
+  matmul_args down = {};
 };
 
 inline moe_plan plan_moe(const host::moe_layer& layer, const host::moe_flags& flags, const host::execution& how,
