@@ -1,7 +1,7 @@
 // L1: one number at a time between float and E2M1, E4M3, E8M0, BF16, FP16. All on raw bits.
 // Knows: the formats' bit layouts and rounding. Must not know: blocks and scales (mxfp4.hpp), tiles, chips.
 // Every narrowing rounds to nearest, ties to even, and keeps the sign of zero. Subnormals of every format are read and
-// written in full, also when the caller has switched his processor to flush them. The rounding mode must be the default
+// written in full, also when the processor is set to flush them. The rounding mode must be the default
 // one. Sources: "MX" = OCP Microscaling Formats (MX) Specification v1.0; "OFP8" = OCP 8-bit Floating Point
 // Specification, revision 1.0; both at opencompute.org/documents.
 #pragma once
@@ -29,7 +29,7 @@ struct narrow_format {
                                         << float_mantissa_bits;
 
   /// Nearest code of the float magnitude `bits`. The exponent is not bounded above: codes past the largest finite
-  /// one, infinities and NaN (which come out larger still) are the caller's.
+  /// one, infinities and NaN (which come out at least as large) are the caller's.
   TILEFIT_HD static constexpr std::int32_t narrow(std::int32_t bits) noexcept {
     const std::int32_t is_subnormal = mask_if_less(bits, smallest_normal);
     const std::int32_t low = choose(is_subnormal, bits, smallest_normal);
@@ -64,9 +64,9 @@ TILEFIT_HD constexpr float e2m1_to_float(std::uint8_t code) noexcept {
   return detail::with_sign(detail::e2m1_format::widen(code & 7), code >> 3 & 1);
 }
 
-/// Nearest E2M1 code, in the low four bits. Magnitudes of 5 and more, infinity included, saturate to 6 (MX 5.3.3 asks
-/// for saturation). NaN has no code: it becomes +6, as PTX `cvt.rn.satfinite.e2m1x2.f32` has it; so catch NaN before,
-/// as the block quantiser does.
+/// Nearest E2M1 code, in the low four bits. The tie 5 goes to 4 (even); everything above it, infinity included, becomes
+/// 6: the saturation that MX 5.3.3 asks for. NaN has no code: it becomes +6, as PTX `cvt.rn.satfinite.e2m1x2.f32` has
+/// it; so catch NaN before, as the block quantiser does.
 TILEFIT_HD constexpr std::uint8_t float_to_e2m1(float value) noexcept {
   const std::int32_t bits = detail::magnitude(value);
   const std::int32_t rounded = detail::e2m1_format::narrow(bits);

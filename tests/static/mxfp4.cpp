@@ -147,6 +147,7 @@ constexpr std::uint32_t mxfp8_decoded(std::uint8_t code, std::uint8_t scale) {
 static_assert((mxfp8_decoded(0x7F, 127) & 0x7FC0'0000) == 0x7FC0'0000 &&
               (mxfp8_decoded(0xFF, 250) & 0x7FC0'0000) == 0x7FC0'0000);
 static_assert(mxfp8_decoded(0x7E, 127) == bits_of_float(448) && mxfp8_decoded(0x01, 0) == bits_of_float(0x1p-136f));
+static_assert(mxfp8_decoded(0x7E, 247) == 0x7F80'0000);
 static_assert(mxfp8_decoded(0xFE, 254) == 0xFF80'0000 && mxfp8_decoded(0x7E, 246) == bits_of_float(0x1.Cp127f));
 
 // Matrices.

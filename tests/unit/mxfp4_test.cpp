@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "../support/catch.hpp"
+#include "catch.hpp"
 #include "tilefit/float_formats.hpp"
 #include "tilefit/fp4_widening.hpp"
 
@@ -230,6 +230,7 @@ using bytes = std::array<std::uint8_t, mx_block_size>;
 /// Both MX formats behind one face, elements one a byte.
 struct mxfp4_block_format {
   static constexpr int emax = 2;
+  static constexpr unsigned code_mask = 0xF;
   static constexpr double saturation = 6;
   static const reference_format& reference() { return e2m1_reference; }
   static constexpr int sign_shift = 3;
@@ -249,6 +250,7 @@ struct mxfp4_block_format {
 
 struct mxfp8_block_format {
   static constexpr int emax = 8;
+  static constexpr unsigned code_mask = 0xFF;
   static constexpr double saturation = 448;
   static const reference_format& reference() { return e4m3_reference; }
   static constexpr int sign_shift = 7;
@@ -456,16 +458,24 @@ std::uint32_t subnormal_work() {
   std::uint32_t result = 0x811C'9DC5;
   for (int round = 0; round < 2'000; ++round) {
     floats x{};
-    // Half of the block subnormal, the rest up to 2^-126 times 2 to 2^31.
-    for (std::size_t i = 0; i < 32; ++i)
-      x[i] = float_of_bits(static_cast<std::uint32_t>(random()) &
-                           (i < 16 ? 0x807F'FFFF : 0x807F'FFFF | 0x0FFF'FFFFu >> (round % 5)));
+    // Subnormal numbers beside one of 2^-126 to 2^-96: the scales at which the others matter.
+    for (float& value : x) value = float_of_bits(static_cast<std::uint32_t>(random()) & 0x807F'FFFF);
+    x[31] = float_of_bits((static_cast<std::uint32_t>(random()) & 0x807F'FFFF) | static_cast<std::uint32_t>(round % 32)
+                                                                                     << 23);
     bytes codes{};
     std::uint8_t scale = Format::quantize(x, codes);
     for (const std::uint8_t code : codes) result = hash(result, code);
     Format::dequantize(codes, scale, x);
     for (const float value : x) result = hash(result, bits_of_float(value));
   }
+  for (unsigned scale = 0; scale < 32; ++scale)
+    for (unsigned first = 0; first < 256; first += 32) {
+      bytes codes{};
+      for (std::size_t i = 0; i < 32; ++i) codes[i] = static_cast<std::uint8_t>((first + i) & Format::code_mask);
+      floats x{};
+      Format::dequantize(codes, static_cast<std::uint8_t>(scale), x);
+      for (const float value : x) result = hash(result, bits_of_float(value));
+    }
   for (std::uint32_t bits = 0; bits < 0x0100'0000; bits += 997) {
     const float value = float_of_bits(bits);
     result = hash(result, static_cast<std::uint32_t>(float_to_bf16(value) ^ float_to_fp16(value) << 16));
@@ -535,6 +545,8 @@ TEST_CASE("rows with wrong sizes are refused and nothing is written", "[mx]") {
       {{-2, 64}, 128, 64, 128, 4, bad},
       {{-2, -64}, 128, 64, 128, 4, bad},
       {{2, 64}, 127, 64, 128, 4, bad},
+      {{2, 64}, 129, 64, 128, 4, bad},
+      {{2, 64}, 160, 64, 128, 4, bad},
       {{2, 64}, 128, 63, 127, 4, bad},
       {{2, 64}, 128, 65, 129, 4, bad},
       {{2, 64}, 128, 64, 128, 3, bad},
