@@ -11,11 +11,12 @@ cmake_minimum_required(VERSION 3.25)
 set(layers base L0 L1 L2 L3 L4 L5 L6)
 set(base version.hpp detail/config.hpp detail/math.hpp detail/bits.hpp)
 set(L0 status.hpp arch.hpp arch_table.hpp arch_lookup.hpp device_report.hpp detail/arch_common.hpp)
-set(L1 dtype.hpp float_formats.hpp mxfp4.hpp fp4_widening.hpp matmul_problem.hpp)
-set(L2 opt_flags.hpp smem_plan.hpp cost_model.hpp cost_constants.hpp)
-set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp make_opt_flags.hpp
-  constraints.hpp constraint_rules.hpp constraint_text.hpp explain.hpp dispatch.hpp
-  routing.hpp weights.hpp weight_layout.hpp matmul_args.hpp tilefit.hpp)
+set(L1 dtype.hpp float_formats.hpp fp4_widening.hpp mxfp4.hpp matmul_problem.hpp)
+set(L2 opt_flags.hpp smem_plan.hpp cost_model.hpp)
+set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp detail/search.hpp detail/validate.hpp make_opt_flags.hpp
+  detail/explain_words.hpp detail/explain_neighbours.hpp explain.hpp
+  constraints.hpp constraint_rules.hpp constraint_text.hpp
+  matmul_args.hpp routing.hpp weight_layout.hpp weights.hpp dispatch.hpp tilefit.hpp)
 set(L4 device/.*)
 set(L5 kernels/.*)
 set(L6 runtime.cuh launch.cuh host/.* c.h)
@@ -30,7 +31,7 @@ set(forbidden
 # <...> includes: the standard library has no dots in its names.
 set(standard "^[a-z_0-9]+$")
 set(exceptions
-  "^explain\\.hpp <fmt/.*>$"
+  "^(explain|detail/explain_[a-z]+)\\.hpp <fmt/.*>$"
   "^c\\.h <std(int|def|bool)\\.h>$"
   "^(device|kernels|host)/.* <(immintrin|arm_neon)\\.h>$"
   "^(device/cuda/.*|.*\\.cuh) <cuda[a-z0-9_]*\\.(h|hpp)>$"

@@ -6,7 +6,7 @@
 
 using namespace tilefit::detail;
 
-constexpr std::int64_t max = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
 
 TEST_CASE("division and alignment round up") {
   for (std::int64_t divisor = 1; divisor <= 33; ++divisor)
@@ -17,7 +17,7 @@ TEST_CASE("division and alignment round up") {
       REQUIRE((quotient - 1) * divisor < value);
       REQUIRE(align_up(value, divisor) == quotient * divisor);
     }
-  CHECK(ceil_div(max, 2) == max / 2 + 1);
+  CHECK(ceil_div(largest, 2) == largest / 2 + 1);
 }
 
 TEST_CASE("next_pow2 is the smallest power of two that is not below") {
@@ -41,19 +41,19 @@ TEST_CASE("clamp keeps a value between its bounds") {
 }
 
 TEST_CASE("saturating arithmetic stops at the largest value") {
-  CHECK(saturating_mul(0, max) == 0);
-  CHECK(saturating_mul(max, 0) == 0);
-  CHECK(saturating_mul(1, max) == max);
-  CHECK(saturating_mul(2, max) == max);
-  CHECK(saturating_mul(max, max) == max);
+  CHECK(saturating_mul(0, largest) == 0);
+  CHECK(saturating_mul(largest, 0) == 0);
+  CHECK(saturating_mul(1, largest) == largest);
+  CHECK(saturating_mul(2, largest) == largest);
+  CHECK(saturating_mul(largest, largest) == largest);
   CHECK(saturating_mul((std::int64_t{1} << 31) - 1, (std::int64_t{1} << 31) - 1) == 4611686014132420609);
-  CHECK(saturating_mul(std::int64_t{1} << 31, std::int64_t{1} << 32) == max);
+  CHECK(saturating_mul(std::int64_t{1} << 31, std::int64_t{1} << 32) == largest);
   CHECK(saturating_mul(3037000499, 3037000499) == 9223372030926249001);
-  CHECK(saturating_mul(3037000500, 3037000500) == max);
+  CHECK(saturating_mul(3037000500, 3037000500) == largest);
 
-  CHECK(saturating_add(0, max) == max);
-  CHECK(saturating_add(1, max) == max);
-  CHECK(saturating_add(max, max) == max);
-  CHECK(saturating_add(max - 1, 1) == max);
+  CHECK(saturating_add(0, largest) == largest);
+  CHECK(saturating_add(1, largest) == largest);
+  CHECK(saturating_add(largest, largest) == largest);
+  CHECK(saturating_add(largest - 1, 1) == largest);
   CHECK(saturating_add(20, 22) == 42);
 }

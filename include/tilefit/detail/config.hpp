@@ -19,3 +19,26 @@
 #else
 #define TILEFIT_HD
 #endif
+
+/// For the few functions whose callers need one member of a large result: inlined, the rest costs nothing.
+#if defined(__GNUC__) || defined(__clang__)
+#define TILEFIT_ALWAYS_INLINE __attribute__((always_inline)) inline
+#else
+#define TILEFIT_ALWAYS_INLINE inline
+#endif
+
+/// Set where host code can carry AVX2 and AVX-512 functions beside portable ones (GCC and Clang on x86-64).
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDA_ARCH__) && !defined(__HIP_DEVICE_COMPILE__)
+#define TILEFIT_HOST_X86 1
+#else
+#define TILEFIT_HOST_X86 0
+#endif
+
+/// Code built without exceptions cannot catch the one that std::thread throws when the system has no thread left.
+#if defined(__cpp_exceptions)
+#define TILEFIT_TRY try
+#define TILEFIT_CATCH catch (...)
+#else
+#define TILEFIT_TRY if constexpr (true)
+#define TILEFIT_CATCH else
+#endif
