@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "detail/config.hpp"
 #include "detail/math.hpp"
@@ -97,7 +96,7 @@ TILEFIT_HD constexpr std::int64_t output_columns(const matmul_args& args) noexce
 /// Checks everything that can be checked without reading through a pointer: ok, empty (m, n or experts is 0),
 /// unsupported_dtype, unsupported_feature or invalid_argument.
 TILEFIT_HD constexpr status_code check_args(const matmul_args& args) noexcept {
-  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  constexpr std::int64_t most = INT32_MAX;
   constexpr status_code bad = status_code::invalid_argument;
   const x_operand& x = args.x;
   const w_operand& w = args.w;
@@ -128,7 +127,7 @@ TILEFIT_HD constexpr status_code check_args(const matmul_args& args) noexcept {
   }
 
   if (args.act == activation::swiglu) {
-    constexpr float infinity = std::numeric_limits<float>::infinity();
+    constexpr float infinity = __builtin_huge_valf();
     const swiglu_params& s = args.swiglu;
     if (args.n % 2 != 0 || !(s.limit > 0.0f)) return bad;
     if (!(s.alpha > -infinity && s.alpha < infinity) || !(s.up_offset > -infinity && s.up_offset < infinity))

@@ -1,5 +1,10 @@
-#include "all_headers.hpp"
+#include "shared.hpp"
 
-int second_translation_unit();
-
-int main() { return second_translation_unit() == tilefit::bits_of(tilefit::dtype::mxfp4) ? 0 : 1; }
+int main() {
+  const tilefit::arch_traits arch{.sm_count = 7};
+  const tilefit::matmul_problem problem{.n = 130};
+  const tilefit::opt_flags flags{.block_n = 64};
+  const bool same =
+      use_everything(arch, problem, flags, {}) == second_translation_unit(arch, problem, flags, {.num_stages = 7});
+  return same ? 0 : 1;
+}

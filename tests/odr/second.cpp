@@ -1,5 +1,7 @@
-#include "all_headers.hpp"
+#include "shared.hpp"
 
-int second_translation_unit();
-
-int second_translation_unit() { return tilefit::bits_of(tilefit::dtype::mxfp4); }
+std::int64_t second_translation_unit(const tilefit::arch_traits& arch, const tilefit::matmul_problem& problem,
+                                     const tilefit::opt_flags& flags,
+                                     const tilefit::opt_flags_constraints& constraints) {
+  return use_everything(arch, problem, flags, constraints);
+}
