@@ -82,8 +82,9 @@ TEST_CASE("routing: the same choice as a full sort", "[routing]") {
         for (float& logit : logits) logit = static_cast<float>(random() % 7);  // many ties
         indices order(static_cast<std::size_t>(experts));
         std::iota(order.begin(), order.end(), 0);
-        std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-          return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
+        std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+          const float first = logits[static_cast<std::size_t>(a)], second = logits[static_cast<std::size_t>(b)];
+          return first != second ? first > second : a < b;
         });
         order.resize(static_cast<std::size_t>(topk));
         const choice chosen = choose(topk, logits);
