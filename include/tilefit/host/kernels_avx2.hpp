@@ -50,7 +50,7 @@ struct avx2_kernels {
         const std::int64_t row = half + i < columns ? half + i : columns - 1;
         values[i] = w.values + row * w.value_stride;
         scales[i] = w.scales + row * w.scale_stride;
-        _mm_prefetch(reinterpret_cast<const char*>(values[i]) + 16 * blocks, _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(values[i]) + 32 * blocks - 1, _MM_HINT_T1);
       }
       for (int b = 0; b < blocks; ++b) {
         alignas(32) float factors[8];

@@ -67,8 +67,8 @@ struct avx512_kernels {
         const std::int64_t row = half + i < columns ? half + i : columns - 1;
         values[i] = w.values + row * w.value_stride;
         scales[i] = w.scales + row * w.scale_stride;
-        // The next slice of K of the same rows: it is read again soon, from another line.
-        _mm_prefetch(reinterpret_cast<const char*>(values[i]) + 16 * blocks, _MM_HINT_T0);
+        // The next slice of K of the same rows is wanted soon. Its last byte: the line of its first one is in use now.
+        _mm_prefetch(reinterpret_cast<const char*>(values[i]) + 32 * blocks - 1, _MM_HINT_T1);
       }
       for (int b = 0; b < blocks; ++b) {
         alignas(16) std::uint8_t bytes[16];
@@ -170,7 +170,7 @@ struct avx512_kernels {
 #pragma GCC unroll 8
         for (int c = 0; c < Columns; ++c) {
           word[c] = _mm512_maskz_loadu_epi32(mask, w_row[c] + (b0 + b) * 16);
-          _mm_prefetch(reinterpret_cast<const char*>(w_row[c]) + (b0 + b) * 16 + prefetch_bytes, _MM_HINT_T0);
+          _mm_prefetch(reinterpret_cast<const char*>(w_row[c]) + (b0 + b) * 16 + prefetch_bytes, _MM_HINT_T1);
 #pragma GCC unroll 8
           for (int r = 0; r < Rows; ++r) part[r][c] = _mm512_setzero_ps();
         }
@@ -216,7 +216,9 @@ struct avx512_kernels {
     }
   }
 
-  static constexpr int prefetch_bytes = 4096;
+  /// How far ahead dot_mxfp4 fetches, into L2. Measured on Zen 4, one core, BF16 dot products on weights in memory:
+  /// 21 GB/s so, 12 GB/s at 4096 or into L1, whose few miss buffers then are the limit.
+  static constexpr int prefetch_bytes = 8192;
   static constexpr kernel_table table{host::isa::avx512, strip, widen_mxfp4, multiply, dot_mxfp4, nullptr};
 };
 

@@ -43,7 +43,7 @@ struct avx512_bf16_kernels {
 #pragma GCC unroll 8
       for (int c = 0; c < Columns; ++c) {
         word[c] = _mm512_maskz_loadu_epi32(words, s.values[c] + block * 16);
-        _mm_prefetch(reinterpret_cast<const char*>(s.values[c]) + block * 16 + base::prefetch_bytes, _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(s.values[c]) + block * 16 + base::prefetch_bytes, _MM_HINT_T1);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) part[r][c] = _mm512_setzero_ps();
       }
