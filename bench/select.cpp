@@ -5,35 +5,18 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdlib>
 #include <fstream>
-#include <iostream>
 #include <memory>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include <tilefit/explain.hpp>
 
+#include "allocation_count.hpp"
 #include "commands.hpp"
 #include "models.hpp"
 #include "opt_flags_cases.hpp"
-
-namespace {
-
-/// Allocations of the whole program, counted where they are made.
-std::size_t allocation_count = 0;
-
-}  // namespace
-
-void* operator new(std::size_t bytes) {
-  ++allocation_count;
-  if (void* memory = std::malloc(bytes > 0 ? bytes : 1)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace tilefit::inline v0::bench {
 namespace {
@@ -102,7 +85,7 @@ latency measure_latency(std::string_view name, const arch_traits& arch, const Po
                          .rows = {}};
   latency result{.name = name, .candidates = policy.candidates(arch, problem).size()};
   int sink = 0;
-  const std::size_t before = allocation_count;
+  const std::size_t before = allocation_count();
   for (int i = 0; i < choices; ++i) {
     problem.m = std::int64_t{4} * (1 + (std::int64_t{i} * 4799) % 8192);
     const auto start = std::chrono::steady_clock::now();
@@ -111,7 +94,7 @@ latency measure_latency(std::string_view name, const arch_traits& arch, const Po
     took[static_cast<std::size_t>(i)] = one.count();
     sink += choice.flags.block_m;
   }
-  result.allocations = allocation_count - before;
+  result.allocations = allocation_count() - before;
   std::sort(took.begin(), took.end());
   result.median_ns = took[choices / 2];
   result.p99_ns = took[choices * 99 / 100];

@@ -184,6 +184,9 @@ class tile_search {
       block_k_ = flags.block_k;
       work_ = model_.work(flags.block_m, flags.block_n, flags.block_k, split_k_, row_tiles_);
     }
+    // With all its stages and nothing to load: no better, so not worth counting bytes for.
+    if (!constrained_ && model_.predict(work_, flags, flags.num_stages, 0).total_ps > best_.fitting.price.total_ps)
+      return;
     const smem_plan plan = policy_.plan(arch_, problem_.formats, flags);
     const int stages = plan.stages_within(arch_.smem_block_bytes, flags.num_stages);
     const tile_price endless = price(flags, flags.num_stages, plan);

@@ -23,25 +23,21 @@ inline constexpr int max_experts = 1 << 16;
 
 constexpr refusal find_fault(const matmul_problem& problem) noexcept {
   using enum status_code;
-  struct bound {
-    std::string_view name;
-    std::int64_t value, low, high;
+  refusal fault;
+  const auto out_of_range = [&fault](std::string_view name, std::int64_t value, std::int64_t low, std::int64_t high) {
+    if (value >= low && value <= high) return false;
+    fault = value < low ? refusal{invalid_problem, name, value, relation::at_least, low}
+                        : refusal{invalid_problem, name, value, relation::at_most, high};
+    return true;
   };
-  const bound bounds[] = {
-      {"m", problem.m, 0, max_rows},
-      {"n", problem.n, 0, max_columns},
-      {"k", problem.k, 1, max_columns},
-      {"experts", problem.experts, 1, max_experts},
-      {"topk", problem.topk, 1, max_experts},
-      {"batch", problem.batch, 1, problem.is_ragged() ? 1 : max_experts},
-      {"scale_block", problem.formats.scale_block, 1, max_columns},
-      {"rows_per_expert", problem.rows.rows_per_expert,
-       problem.rows.kind == row_distribution::kind_id::expected ? 1 : 0, max_rows},
-  };
-  for (const bound& b : bounds) {
-    if (b.value < b.low) return {invalid_problem, b.name, b.value, relation::at_least, b.low};
-    if (b.value > b.high) return {invalid_problem, b.name, b.value, relation::at_most, b.high};
-  }
+  const bool expects_rows = problem.rows.kind == row_distribution::kind_id::expected;
+  if (out_of_range("m", problem.m, 0, max_rows) || out_of_range("n", problem.n, 0, max_columns) ||
+      out_of_range("k", problem.k, 1, max_columns) || out_of_range("experts", problem.experts, 1, max_experts) ||
+      out_of_range("topk", problem.topk, 1, max_experts) ||
+      out_of_range("batch", problem.batch, 1, problem.is_ragged() ? 1 : max_experts) ||
+      out_of_range("scale_block", problem.formats.scale_block, 1, max_columns) ||
+      out_of_range("rows_per_expert", problem.rows.rows_per_expert, expects_rows ? 1 : 0, max_rows))
+    return fault;
   const bool scaled = has_block_scales(problem.formats.w) || has_block_scales(problem.formats.x);
   if (scaled && problem.k % problem.formats.scale_block != 0)
     return {invalid_problem,
@@ -69,6 +65,7 @@ constexpr refusal find_fault(const matmul_problem& problem) noexcept {
 
 /// Constraints that no tile of any policy can meet on this architecture.
 constexpr refusal find_fault(const opt_flags_constraints& constraints, const arch_traits& arch) noexcept {
+  if (constraints == opt_flags_constraints{}) return {};
   if (const constraint_check check = validate(constraints); check.status != status_code::ok)
     return check.value < check.rule.min
                ? refusal{check.status, check.rule.name, check.value, relation::at_least, check.rule.min}
