@@ -37,8 +37,8 @@ concept kernel_policy = requires(const Policy& policy, const arch_traits& arch, 
 /// only while m * n is below it.
 constexpr int requested_split(const matmul_problem& problem, const opt_flags_constraints& constraints) noexcept {
   if (!constraints.split_k) return constraints.batch_invariant.value_or(false) ? 1 : 0;
-  const bool large =
-      constraints.max_allowable_mn && detail::saturating_mul(problem.m, problem.n) >= *constraints.max_allowable_mn;
+  const std::int64_t most = constraints.max_allowable_mn.value_or(0);  // 0 = no limit
+  const bool large = most > 0 && detail::saturating_mul(problem.m, problem.n) >= most;
   return large ? 1 : *constraints.split_k;
 }
 

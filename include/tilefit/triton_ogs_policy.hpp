@@ -8,10 +8,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include "arch.hpp"
+#include "constraint_rules.hpp"
 #include "detail/math.hpp"
 #include "kernel_policy.hpp"
 #include "matmul_problem.hpp"
@@ -63,6 +65,7 @@ struct triton_ogs_policy {
 
  private:
   static constexpr int most_stages = 4;
+  static constexpr int most_itemsize = 64;  ///< sixteen times an FP32 element: more is a mistake
 
   static constexpr auto all_tiles = [] {
     std::array<opt_flags, 5 * 6 * 4 * 4> tiles{};
@@ -116,6 +119,8 @@ struct triton_ogs_policy {
     return is_2025() && formats.accumulate ? 1.25 * itemsize : itemsize;
   }
 
+  /// Upstream asserts that it knows every constraint it is given; which ones depends on the release and the vendor.
+  constexpr refusal find_unknown(const opt_flags_constraints& constraints, bool amd) const noexcept;
   constexpr int nvidia_block_m(const arch_traits& arch, const matmul_problem& problem,
                                const opt_flags_constraints& constraints) const noexcept;
   constexpr int nvidia_warps(const opt_flags& flags) const noexcept;
@@ -135,17 +140,53 @@ constexpr refusal triton_ogs_policy::check(const arch_traits& arch, const matmul
             relation::exactly,
             4,
             "only MXFP4 weights are described"};
+  if (!(effective_itemsize >= 0))  // or not a number
+    return {unsupported_feature, "effective_itemsize", -1, relation::at_least, 0, "bytes of an element"};
+  if (effective_itemsize > most_itemsize)
+    return {unsupported_feature, "effective_itemsize", static_cast<std::int64_t>(std::min(effective_itemsize, 1e9)),
+            relation::at_most,   most_itemsize,        "bytes of an element"};
   const bool amd = arch.vendor == vendor_id::amd;
   const bool wants_persistent = constraints.is_persistent.value_or(false);
-  if (amd && constraints.num_stages)
-    return {constraint_refused, "num_stages", *constraints.num_stages, relation::absent, 0, "Triton takes none on AMD"};
-  if (amd && !is_2025() && constraints.block_n)
-    return {constraint_refused, "block_n", *constraints.block_n, relation::absent, 0, "Triton 3.4.0 takes none on AMD"};
+  if (const refusal unknown = find_unknown(constraints, amd)) return unknown;
+  if (is_2025() && constraints.split_k.value_or(1) > 1)
+    return {constraint_refused, "split_k", *constraints.split_k,
+            relation::at_most,  1,         "no split of K beside weights with block scales"};
+  if (is_2025() && constraints.max_allowable_mn.value_or(0) > 0 && !constraints.split_k)
+    return {constraint_refused,
+            "max_allowable_mn",
+            *constraints.max_allowable_mn,
+            relation::absent,
+            0,
+            "it needs a split_k beside it"};
+  if (!amd && hopper_layout() && constraints.num_warps.value_or(hopper_warps()) != hopper_warps())
+    return {constraint_refused, "num_warps",    *constraints.num_warps,
+            relation::exactly,  hopper_warps(), "the layout of the scales fixes it"};
   if (is_2025() && wants_persistent && (amd || !has_tma))
     return {constraint_refused, "is_persistent", 1, relation::exactly, 0, "a persistent kernel needs TMA"};
   if (!amd && must_persist(arch) && !has_tma && constraints.is_persistent.value_or(true))
     return {unsupported_feature, "has_tma", 0,
             relation::exactly,   1,         "this layout of the scales needs a persistent kernel, and that needs TMA"};
+  return {};
+}
+
+constexpr refusal triton_ogs_policy::find_unknown(const opt_flags_constraints& constraints, bool amd) const noexcept {
+  using enum constraint_member;
+  struct exclusion {
+    constraint_member member;
+    bool unknown;
+  };
+  const exclusion exclusions[] = {
+      {block_n, !amd || !is_2025()},  {num_warps, !is_2025()}, {num_stages, amd}, {idle_sms, amd},
+      {max_allowable_mn, !is_2025()},
+  };
+  for (const exclusion& each : exclusions)
+    if (const std::optional<std::int64_t> value = value_of(constraints, each.member); value && each.unknown)
+      return {status_code::constraint_refused,
+              name_of(each.member),
+              *value,
+              relation::absent,
+              0,
+              "this release of Triton does not know it on this vendor's chips"};
   return {};
 }
 
@@ -155,7 +196,7 @@ constexpr int triton_ogs_policy::nvidia_block_m(const arch_traits& arch, const m
   if (constraints.batch_invariant.value_or(false)) return 128;
   const std::int64_t rows = rows_per_expert(problem);
   if (!is_2025()) return pow2_between(rows, 64, 128);
-  if (rows > 64) return pow2_between(rows, 16, 128);
+  if (rows > 64 || !problem.is_ragged()) return pow2_between(rows, 16, 128);
   const bool blackwell = arch.compute_capability >= 100;
   if (problem.formats.x == dtype::bf16 && rows >= 16 && blackwell) return pow2_between(8 * rows, 16, 128);
   const int block_m = pow2_between(2 * rows, 16, 64);
@@ -174,10 +215,11 @@ constexpr opt_flags triton_ogs_policy::nvidia_wish(const arch_traits& arch, cons
   const bool blackwell = arch.compute_capability >= 100;
   opt_flags flags{.group_m = 8, .xcd_swizzle = 1};
   flags.block_m = nvidia_block_m(arch, problem, constraints);
-  flags.block_n = problem.n > 128 ? 256 : pow2_between(problem.n, is_2025() ? 8 : 16, 128);
+  flags.block_n = problem.n > 128 ? 256 : pow2_between(problem.n, 16, 128);
   if (is_2025() && hopper_layout()) flags.block_n = 32 * hopper_warps();
 
-  const std::int64_t grid = row_tiles(problem, flags.block_m) * detail::ceil_div(problem.n, flags.block_n);
+  std::int64_t grid = row_tiles(problem, flags.block_m) * detail::ceil_div(problem.n, flags.block_n);
+  if (is_2025()) grid = detail::saturating_mul(grid, problem.batch);
   flags.is_persistent =
       has_tma && (grid >= std::int64_t{2} * arch.sm_count || bits_of(formats.x) == 8) && bits_of(formats.y) < 32;
   if (is_2025()) {
@@ -187,6 +229,7 @@ constexpr opt_flags triton_ogs_policy::nvidia_wish(const arch_traits& arch, cons
     if (must_persist(arch)) flags.is_persistent = true;
   }
   flags.is_persistent = constraints.is_persistent.value_or(flags.is_persistent);
+  if (is_2025() && !flags.is_persistent && !hopper_layout() && problem.n <= 8) flags.block_n = 8;
 
   flags.block_k = 128;
   if (blackwell) flags.block_k = pow2_between(problem.k, 32, flags.is_persistent ? 128 : 256);
@@ -195,7 +238,6 @@ constexpr opt_flags triton_ogs_policy::nvidia_wish(const arch_traits& arch, cons
     flags.block_n = 128;
     flags.block_k = 256;
   }
-  flags.block_n = constraints.block_n.value_or(flags.block_n);
   flags.block_k = constraints.block_k.value_or(flags.block_k);
 
   if (const int split = requested_split(problem, constraints); split > 0) {
@@ -233,7 +275,7 @@ constexpr opt_flags triton_ogs_policy::amd_wish(const arch_traits& arch, const m
   if (constraints.block_m) {
     flags.block_m = *constraints.block_m;
   } else if (constraints.batch_invariant.value_or(false)) {
-    flags.block_m = 128;
+    flags.block_m = gfx950 ? 256 : 128;
   } else if (rows >= 512 && problem.n >= 2048) {
     flags.block_m = gfx950 ? 256 : 128;
   } else if (gfx950 && problem.m >= 512) {
@@ -269,6 +311,7 @@ constexpr opt_flags triton_ogs_policy::amd_wish(const arch_traits& arch, const m
       flags.num_warps = 8;
     }
   }
+  flags.block_m = constraints.block_m.value_or(flags.block_m);
   flags.block_n = constraints.block_n.value_or(flags.block_n);
   flags.block_k = constraints.block_k.value_or(flags.block_k);
   flags.num_warps = constraints.num_warps.value_or(flags.num_warps);
