@@ -56,7 +56,7 @@ struct smem_entry {
 /// Sizes are known from the start, offsets once `with_stages` has placed the regions: staged ones first, each as
 /// [num_stages][bytes], then fixed ones; overlaid ones start at 0.
 struct smem_plan {
-  smem_entry regions[smem_region_count]{};
+  smem_entry regions[smem_region_count];  // no initialiser: with one, g++ 12 cannot return a plan as {}
   int num_stages = 0;
   int min_stages = 1;  ///< kernels that cannot run with less
   std::int64_t stage_bytes = 0;
