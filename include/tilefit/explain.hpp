@@ -147,7 +147,7 @@ inline std::string explanation::text(bool colour) const {
                                flags.xcd_swizzle, flags.epilogue_subtile, flags.idle_sms, flags.waves_per_eu));
   std::string_view label = "memory";
   for (int i = 0; i < smem_region_count; ++i) {
-    const smem_plan::entry& region = choice.plan.regions[i];
+    const smem_entry& region = choice.plan.regions[i];
     if (region.bytes == 0) continue;
     const bool staged = region.lifetime == smem_lifetime::per_stage;
     const std::string_view note = region.lifetime == smem_lifetime::overlaid ? " (reuses the stages)" : "";
@@ -187,7 +187,7 @@ inline std::string explanation::json() const {
                        detail::flags_json(choice.flags), choice.need_bytes(), blocks_per_sm);
     std::string_view comma;
     for (int i = 0; i < smem_region_count; ++i) {
-      const smem_plan::entry& region = choice.plan.regions[i];
+      const smem_entry& region = choice.plan.regions[i];
       if (region.bytes == 0) continue;
       out += fmt::format(R"({}{{"name":{},"offset":{},"bytes":{},"copies":{},"overlaid":{}}})", comma,
                          json_string(name_of(static_cast<smem_region>(i))), region.offset, region.bytes,

@@ -45,23 +45,25 @@ enum class smem_lifetime : std::uint8_t {
   overlaid    ///< one copy in the memory of the stages, once the main loop is through with them
 };
 
+/// Size and place of one region.
+struct smem_entry {
+  std::int64_t bytes = 0;   ///< of one copy, alignment padding included
+  std::int64_t offset = 0;  ///< of the first copy
+  smem_lifetime lifetime = smem_lifetime::fixed;
+};
+
 /// Shared memory of one block. All sizes in bytes.
 /// Sizes are known from the start, offsets once `with_stages` has placed the regions: staged ones first, each as
 /// [num_stages][bytes], then fixed ones; overlaid ones start at 0.
 struct smem_plan {
-  struct entry {
-    std::int64_t bytes = 0;   ///< of one copy, alignment padding included
-    std::int64_t offset = 0;  ///< of the first copy
-    smem_lifetime lifetime = smem_lifetime::fixed;
-  };
-  entry regions[smem_region_count]{};
+  smem_entry regions[smem_region_count];  // no initialiser: with one, g++ 12 cannot return a plan as {}
   int num_stages = 0;
   int min_stages = 1;  ///< kernels that cannot run with less
   std::int64_t stage_bytes = 0;
   std::int64_t fixed_bytes = 0;
   std::int64_t overlaid_bytes = 0;
 
-  TILEFIT_HD constexpr const entry& operator[](smem_region region) const noexcept {
+  TILEFIT_HD constexpr const smem_entry& operator[](smem_region region) const noexcept {
     return regions[static_cast<std::size_t>(region)];
   }
 
@@ -97,7 +99,7 @@ struct smem_plan {
     smem_plan plan = *this;
     plan.num_stages = stages;
     std::int64_t staged = 0, overlaid = 0;
-    for (entry& region : plan.regions) {
+    for (smem_entry& region : plan.regions) {
       if (region.lifetime == smem_lifetime::per_stage) {
         region.offset = staged;
         staged += region.bytes * stages;
@@ -107,7 +109,7 @@ struct smem_plan {
       }
     }
     std::int64_t fixed = staged > overlaid ? staged : overlaid;
-    for (entry& region : plan.regions) {
+    for (smem_entry& region : plan.regions) {
       if (region.lifetime != smem_lifetime::fixed) continue;
       region.offset = fixed;
       fixed += region.bytes;
