@@ -278,7 +278,9 @@ constexpr tile_work cost_model::work(int block_m, int block_n, int block_k, int 
   work.split_k = split_k;
   if (split_k == 0) {
     work.split_k = 1;
-    while (work.split_k < 16 && work.tiles * work.split_k * 2 <= sms_ && steps >= work.split_k * 8) work.split_k *= 2;
+    while (work.split_k < 16 && work.tiles <= sms_ && work.tiles * work.split_k * 2 <= sms_ &&
+           steps >= work.split_k * 8)
+      work.split_k *= 2;
   }
   work.steps = steps;
   if (work.split_k > 1) {
@@ -300,7 +302,7 @@ constexpr tile_work cost_model::work(int block_m, int block_n, int block_k, int 
 constexpr std::int64_t cost_model::least_ps(int block_m, int block_n, int split_k,
                                             std::int64_t row_tiles) const noexcept {
   const std::int64_t tiles = detail::saturating_mul(row_tiles * detail::ceil_div_pow2(n_, block_n), batch_);
-  const bool one_block_each = split_k == 1 || (split_k == 0 && tiles * 2 > sms_);
+  const bool one_block_each = split_k == 1 || (split_k == 0 && (tiles > sms_ || tiles * 2 > sms_));
   std::int64_t tile_ps = 0;
   if (one_block_each) {
     constexpr int depth = 32;

@@ -63,8 +63,10 @@ constexpr refusal find_fault(const matmul_problem& problem) noexcept {
   return {};
 }
 
-/// Constraints that no tile of any policy can meet on this architecture.
+/// An architecture that nothing can run on, and constraints that no tile of any policy can meet on it.
 constexpr refusal find_fault(const opt_flags_constraints& constraints, const arch_traits& arch) noexcept {
+  if (arch.sm_count < 1)
+    return {status_code::unsupported_feature, "sm_count", arch.sm_count, relation::at_least, 1, "of the architecture"};
   if (constraints == opt_flags_constraints{}) return {};
   if (const constraint_check check = validate(constraints); check.status != status_code::ok)
     return check.value < check.rule.min
