@@ -21,6 +21,7 @@ namespace {
 // Twelve independent sums hide the latency of a multiply-add on every core so far (5 cycles x 2 units at most).
 constexpr int chains = 12;
 constexpr long steps = 4'000'000;
+constexpr long portable_steps = steps / 4;
 
 // 0.5 x + 1 tends to 2: no overflow, no subnormals. `keep` stops the compiler from dropping the loop.
 struct fma_loop {
@@ -33,7 +34,7 @@ float multiply_add_portable(float keep) {
   float sum[chains][lanes];
   for (auto& chain : sum)
     for (float& lane : chain) lane = keep;
-  for (long i = 0; i < steps / 4; ++i)
+  for (long i = 0; i < portable_steps; ++i)
     for (auto& chain : sum)
       for (float& lane : chain) lane = lane * 0.5f + 1.0f;
   float total = 0.0f;
@@ -77,7 +78,7 @@ fma_loop best_fma_loop() {
   if (host::supports(host::isa::avx512)) return {multiply_add_avx512, 16.0 * chains * steps};
   if (host::supports(host::isa::avx2)) return {multiply_add_avx2, 8.0 * chains * steps};
 #endif
-  return {multiply_add_portable, 8.0 * chains * (steps / 4)};
+  return {multiply_add_portable, 8.0 * chains * portable_steps};
 }
 
 // Four 64-bit sums per cache line and step; compilers vectorise it, and memory is the limit either way.

@@ -29,28 +29,28 @@ struct dtype_row {
 
 // https://github.com/huggingface/safetensors, safetensors/src/tensor.rs, enum Dtype and its bitsize().
 constexpr std::array dtype_rows = {
-    dtype_row{file_dtype::BOOL, "BOOL", 8},
-    dtype_row{file_dtype::F4, "F4", 4},
-    dtype_row{file_dtype::F6_E2M3, "F6_E2M3", 6},
-    dtype_row{file_dtype::F6_E3M2, "F6_E3M2", 6},
-    dtype_row{file_dtype::U8, "U8", 8},
-    dtype_row{file_dtype::I8, "I8", 8},
-    dtype_row{file_dtype::F8_E5M2, "F8_E5M2", 8},
-    dtype_row{file_dtype::F8_E4M3, "F8_E4M3", 8},
-    dtype_row{file_dtype::F8_E8M0, "F8_E8M0", 8},
-    dtype_row{file_dtype::F8_E4M3FNUZ, "F8_E4M3FNUZ", 8},
-    dtype_row{file_dtype::F8_E5M2FNUZ, "F8_E5M2FNUZ", 8},
-    dtype_row{file_dtype::I16, "I16", 16},
-    dtype_row{file_dtype::U16, "U16", 16},
-    dtype_row{file_dtype::F16, "F16", 16},
-    dtype_row{file_dtype::BF16, "BF16", 16},
-    dtype_row{file_dtype::I32, "I32", 32},
-    dtype_row{file_dtype::U32, "U32", 32},
-    dtype_row{file_dtype::F32, "F32", 32},
-    dtype_row{file_dtype::C64, "C64", 64},
-    dtype_row{file_dtype::F64, "F64", 64},
-    dtype_row{file_dtype::I64, "I64", 64},
-    dtype_row{file_dtype::U64, "U64", 64},
+    dtype_row{file_dtype::boolean, "BOOL", 8},
+    dtype_row{file_dtype::f4, "F4", 4},
+    dtype_row{file_dtype::f6_e2m3, "F6_E2M3", 6},
+    dtype_row{file_dtype::f6_e3m2, "F6_E3M2", 6},
+    dtype_row{file_dtype::u8, "U8", 8},
+    dtype_row{file_dtype::i8, "I8", 8},
+    dtype_row{file_dtype::f8_e5m2, "F8_E5M2", 8},
+    dtype_row{file_dtype::f8_e4m3, "F8_E4M3", 8},
+    dtype_row{file_dtype::f8_e8m0, "F8_E8M0", 8},
+    dtype_row{file_dtype::f8_e4m3fnuz, "F8_E4M3FNUZ", 8},
+    dtype_row{file_dtype::f8_e5m2fnuz, "F8_E5M2FNUZ", 8},
+    dtype_row{file_dtype::i16, "I16", 16},
+    dtype_row{file_dtype::u16, "U16", 16},
+    dtype_row{file_dtype::f16, "F16", 16},
+    dtype_row{file_dtype::bf16, "BF16", 16},
+    dtype_row{file_dtype::i32, "I32", 32},
+    dtype_row{file_dtype::u32, "U32", 32},
+    dtype_row{file_dtype::f32, "F32", 32},
+    dtype_row{file_dtype::c64, "C64", 64},
+    dtype_row{file_dtype::f64, "F64", 64},
+    dtype_row{file_dtype::i64, "I64", 64},
+    dtype_row{file_dtype::u64, "U64", 64},
 };
 
 constexpr bool rows_follow_the_enum() {
@@ -68,7 +68,7 @@ std::string in_quotes(std::string_view text) {
   constexpr std::size_t limit = 64;
   std::string out = "'";
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const unsigned char c = static_cast<unsigned char>(text[i]);
+    const auto c = static_cast<unsigned char>(text[i]);
     const bool starts_a_character = (c & 0xC0) != 0x80;
     if (i >= limit && starts_a_character) {
       out += "...";
@@ -103,7 +103,7 @@ std::size_t utf8_length(std::string_view text, std::size_t at) noexcept {
 /// What JSON allows at all. The library takes a NUL byte for the end of its input and so would not see what follows.
 std::optional<file_error> check_text(std::string_view header) {
   for (std::size_t at = 0; at < header.size();) {
-    const unsigned char c = static_cast<unsigned char>(header[at]);
+    const auto c = static_cast<unsigned char>(header[at]);
     if (c < 0x20 && c != '\t' && c != '\n' && c != '\r')
       return file_error{fmt::format("byte {} of the header is the control character 0x{:02x}", at, c)};
     const std::size_t length = utf8_length(header, at);
@@ -279,7 +279,7 @@ class header_events {
 result<std::uint64_t> bytes_needed(const tensor_info& tensor) {
   constexpr std::uint64_t max = std::numeric_limits<std::uint64_t>::max();
   // Empty tensors are allowed, but not as a way to hide sizes that no file could hold.
-  std::uint64_t bits = static_cast<std::uint64_t>(bits_of(tensor.dtype));
+  auto bits = static_cast<std::uint64_t>(bits_of(tensor.dtype));
   bool is_empty = false;
   for (const std::uint64_t size : tensor.shape) {
     is_empty = is_empty || size == 0;
@@ -469,7 +469,7 @@ result<mapped_file> mapped_file::open(const std::string& path) noexcept {
     if (::fstat(file.get(), &facts) != 0) return system_error("read the size of the file");
     if (!S_ISREG(facts.st_mode)) return file_error{"this is not a regular file"};
     if (facts.st_size == 0) return mapped_file(std::span<const std::byte>{});
-    const std::size_t size = static_cast<std::size_t>(facts.st_size);
+    const auto size = static_cast<std::size_t>(facts.st_size);
     const void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
     if (address == MAP_FAILED) return system_error("map the file");
     return mapped_file(std::span(static_cast<const std::byte*>(address), size));

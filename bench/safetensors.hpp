@@ -48,30 +48,30 @@ class [[nodiscard]] result {
   std::variant<T, file_error> state_;
 };
 
-/// Element type as a safetensors header spells it (the reference implementation's list).
+/// Element type, named as in a safetensors header but in small letters (the reference implementation's list).
 enum class file_dtype : std::uint8_t {
-  BOOL,
-  F4,
-  F6_E2M3,
-  F6_E3M2,
-  U8,
-  I8,
-  F8_E5M2,
-  F8_E4M3,
-  F8_E8M0,
-  F8_E4M3FNUZ,
-  F8_E5M2FNUZ,
-  I16,
-  U16,
-  F16,
-  BF16,
-  I32,
-  U32,
-  F32,
-  C64,
-  F64,
-  I64,
-  U64,
+  boolean,
+  f4,
+  f6_e2m3,
+  f6_e3m2,
+  u8,
+  i8,
+  f8_e5m2,
+  f8_e4m3,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  c64,
+  f64,
+  i64,
+  u64,
 };
 
 std::string_view name_of(file_dtype type) noexcept;
@@ -85,25 +85,25 @@ template <class T>
 constexpr bool holds(file_dtype type) noexcept {
   using enum file_dtype;
   if constexpr (std::is_same_v<T, std::uint8_t> || std::is_same_v<T, std::byte>)
-    return type <= F8_E5M2FNUZ && type != I8;
+    return type <= f8_e5m2fnuz && type != i8;
   else if constexpr (std::is_same_v<T, std::int8_t>)
-    return type == I8;
+    return type == i8;
   else if constexpr (std::is_same_v<T, std::uint16_t>)
-    return type == U16 || type == F16 || type == BF16;
+    return type == u16 || type == f16 || type == bf16;
   else if constexpr (std::is_same_v<T, std::int16_t>)
-    return type == I16;
+    return type == i16;
   else if constexpr (std::is_same_v<T, std::uint32_t>)
-    return type == U32;
+    return type == u32;
   else if constexpr (std::is_same_v<T, std::int32_t>)
-    return type == I32;
+    return type == i32;
   else if constexpr (std::is_same_v<T, std::uint64_t>)
-    return type == U64;
+    return type == u64;
   else if constexpr (std::is_same_v<T, std::int64_t>)
-    return type == I64;
+    return type == i64;
   else if constexpr (std::is_same_v<T, float>)
-    return type == F32;
+    return type == f32;
   else if constexpr (std::is_same_v<T, double>)
-    return type == F64;
+    return type == f64;
   else
     return false;
 }

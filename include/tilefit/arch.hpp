@@ -51,6 +51,7 @@ enum class feature : std::uint32_t {
   lds_direct_load = 1u << 11,  ///< global to LDS without registers, 16 bytes a lane
   transpose_read = 1u << 12,   ///< ldmatrix.trans or ds_read_*_tr_*
   multicast = 1u << 13,        ///< bulk copies to several blocks of a cluster
+  fp8_fnuz = 1u << 14,         ///< with fp8_mma: E4M3 is the FNUZ kind (bias 8, no -0), not OCP's: it needs a rescale
 };
 
 /// A set of `feature`s.
@@ -68,7 +69,7 @@ struct feature_set {
 /// "Block" is CUDA's thread block and AMD's workgroup; "SM" is also AMD's compute unit (RDNA: workgroup processor).
 struct arch_traits {
   arch_id id{};
-  std::string_view name;  ///< "sm_120", "gfx950"
+  std::string_view name{};  ///< "sm_120", "gfx950"
   vendor_id vendor{};
   int compute_capability = 0;      ///< 10 * major + minor on NVIDIA, 0 on AMD
   int wave_size = 0;               ///< lanes of a warp or wave
@@ -77,21 +78,21 @@ struct arch_traits {
   int smem_sm_bytes = 0;           ///< capacity that resident blocks share
   int smem_reserved_bytes = 0;     ///< taken by the system for every resident block, beside its own
   int smem_granularity_bytes = 0;  ///< a block's bytes are rounded up to this
-  int regs_per_sm = 0;             ///< 32-bit vector registers, all lanes counted
+  int regs_per_sm = 0;             ///< 32-bit vector registers, all lanes counted; CDNA: AGPRs come from them too
   int regs_per_thread = 0;         ///< the most one thread can address, without AGPRs
   int agprs_per_thread = 0;        ///< accumulation registers beside them (CDNA)
   int threads_per_block = 0;
   int threads_per_sm = 0;
   int blocks_per_sm = 0;
-  std::int64_t l2_bytes = 0;  ///< last cache that every SM shares on the die (L2; Infinity Cache not counted)
+  std::int64_t l2_bytes = 0;  ///< L2 of one die; where there are several XCDs, of one (Infinity Cache not counted)
   int sm_count = 0;
   int xcd_count = 1;    ///< dies with an L2 of their own that blocks are dealt to in turn
-  int clock_mhz = 0;    ///< boost clock
+  int clock_mhz = 0;    ///< boost clock at which the math rates below are quoted
   int dram_gbps = 0;    ///< 10^9 bytes per second
   int bf16_gflops = 0;  ///< 10^9 multiplies and adds per second, FP32 accumulation; 0 = no such instruction
   int fp8_gflops = 0;
   int fp4_gflops = 0;
-  feature_set features;
+  feature_set features{};
 
   /// True for a row that stands for devices without one of their own.
   TILEFIT_HD constexpr bool is_generic() const noexcept { return id >= arch_id::nvidia_generic; }

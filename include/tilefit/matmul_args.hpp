@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "detail/config.hpp"
 #include "detail/math.hpp"
@@ -103,7 +102,7 @@ TILEFIT_HD constexpr bool writes_every_row(const matmul_args& args) noexcept {
 /// Checks everything that can be checked without reading through a pointer: ok, empty (m, n or experts is 0),
 /// unsupported_dtype, unsupported_feature or invalid_argument.
 TILEFIT_HD constexpr status_code check_args(const matmul_args& args) noexcept {
-  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  constexpr std::int64_t most = INT32_MAX;
   constexpr std::int64_t largest_matrix = std::int64_t{1} << 56;  // elements; keeps every offset below 2^63
   constexpr status_code bad = status_code::invalid_argument;
   const x_operand& x = args.x;
@@ -137,7 +136,7 @@ TILEFIT_HD constexpr status_code check_args(const matmul_args& args) noexcept {
   }
 
   if (args.act == activation::swiglu) {
-    constexpr float infinity = std::numeric_limits<float>::infinity();
+    constexpr float infinity = __builtin_huge_valf();
     const swiglu_params& s = args.swiglu;
     if (args.n % 2 != 0 || !(s.limit > 0.0f)) return bad;
     if (!(s.alpha > -infinity && s.alpha < infinity) || !(s.up_offset > -infinity && s.up_offset < infinity))

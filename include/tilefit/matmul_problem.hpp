@@ -1,5 +1,6 @@
 // L1: the matmul to be done, as numbers.
-// Knows: sizes, formats, epilogue, how rows spread over experts. Must not know: chips, tiles.
+// Knows: sizes, formats, epilogue, how rows spread over experts.
+// Must not know: chips, tiles.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +40,7 @@ struct row_distribution {
   };
   kind_id kind = kind_id::unknown;
   std::int64_t rows_per_expert = 0;
-  std::span<const std::int32_t> histogram;
+  std::span<const std::int32_t> histogram{};
 
   static constexpr row_distribution expected(std::int64_t rows) noexcept { return {kind_id::expected, rows, {}}; }
   static constexpr row_distribution counted(std::span<const std::int32_t> rows) noexcept {
@@ -56,8 +57,8 @@ struct matmul_problem {
   int experts = 1;  ///< weight matrices that the rows choose from; 1 = dense
   int topk = 1;     ///< rows that share one row of X (gather) or of the final output (scatter)
   int batch = 1;    ///< independent problems of this size; batch > 1 needs experts == 1
-  matmul_formats formats;
-  row_distribution rows;
+  matmul_formats formats{};
+  row_distribution rows{};
 
   constexpr bool is_ragged() const noexcept { return experts > 1; }
 };

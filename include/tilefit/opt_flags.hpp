@@ -1,5 +1,6 @@
 // L2: the choice (flags) and the wishes that bound it (constraints).
-// Knows: the knobs. Must not know: what they cost, or which combinations fit.
+// Knows: the knobs.
+// Must not know: what they cost, or which combinations fit.
 #pragma once
 
 #include <cstdint>
@@ -32,22 +33,49 @@ struct opt_flags {
   friend constexpr bool operator==(const opt_flags&, const opt_flags&) = default;
 };
 
+/// Largest block_m, block_n and block_k that the engine counts with.
+inline constexpr int max_block = 4096;
+
 /// What the caller insists on. An empty member leaves the choice to the engine.
+/// (The initialisers let callers name a few members without -Wmissing-field-initializers.)
 struct opt_flags_constraints {
-  std::optional<int> block_m, block_n, block_k;
-  std::optional<int> num_warps, num_stages;
-  std::optional<int> split_k;
-  std::optional<int> epilogue_subtile;
-  std::optional<bool> is_persistent;
+  std::optional<int> block_m = {}, block_n = {}, block_k = {};
+  std::optional<int> num_warps = {}, num_stages = {};
+  std::optional<int> split_k = {};
+  std::optional<int> epilogue_subtile = {};
+  std::optional<bool> is_persistent = {};
   /// With split_k: the split applies only while m * n < max_allowable_mn (upstream's meaning).
-  std::optional<std::int64_t> max_allowable_mn;
-  std::optional<int> idle_sms;
+  std::optional<std::int64_t> max_allowable_mn = {};
+  std::optional<int> idle_sms = {};
   /// The same tile, stages and split for every m: results do not depend on who else is in the batch.
-  std::optional<bool> batch_invariant;
+  std::optional<bool> batch_invariant = {};
   /// Fail with `no_fit` where no tile honours everything, instead of relaxing.
-  std::optional<bool> strict;
+  std::optional<bool> strict = {};
 
   friend constexpr bool operator==(const opt_flags_constraints&, const opt_flags_constraints&) = default;
+};
+
+/// Constraints that can be relaxed, least important (relaxed first) to most important. The values order sets of them:
+/// a set is worse than another when its most important member is.
+enum class constraint_id : std::uint16_t {
+  epilogue_subtile = 1u << 0,
+  num_stages = 1u << 1,
+  is_persistent = 1u << 2,
+  num_warps = 1u << 3,
+  block_n = 1u << 4,
+  block_m = 1u << 5,
+  block_k = 1u << 6,
+};
+
+/// A set of `constraint_id`s.
+struct constraint_set {
+  std::uint16_t bits = 0;
+
+  constexpr bool has(constraint_id id) const noexcept { return (bits & static_cast<std::uint16_t>(id)) != 0; }
+  constexpr bool empty() const noexcept { return bits == 0; }
+  constexpr void add(constraint_id id) noexcept {
+    bits = static_cast<std::uint16_t>(bits | static_cast<std::uint16_t>(id));
+  }
 };
 
 }  // namespace tilefit::inline v0

@@ -171,7 +171,7 @@ TILEFIT_HD constexpr std::int64_t row_tile_count(const std::int32_t* offsets, in
 
 /// Calls visit(row_tile) for every tile: experts ascending, rows ascending; experts without rows have no tile.
 template <class Visit>
-TILEFIT_HD constexpr void for_each_row_tile(const std::int32_t* offsets, int experts, int block_m, Visit visit) {
+constexpr void for_each_row_tile(const std::int32_t* offsets, int experts, int block_m, Visit visit) {
   for (int e = 0; e < experts; ++e)
     for (std::int32_t row = offsets[e]; row < offsets[e + 1];) {
       const std::int32_t left = offsets[e + 1] - row;

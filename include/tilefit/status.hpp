@@ -1,5 +1,6 @@
 // What a call of tilefit answers when it is asked for something.
-// Knows: the kinds of answer. Must not know: the numbers behind one (explain.hpp writes the sentence that names them).
+// Knows: the kinds of answer.
+// Must not know: the numbers behind one (explain.hpp writes the sentence that names them).
 #pragma once
 
 #include <cstdint>
@@ -43,5 +44,21 @@ constexpr std::string_view name_of(status_code code) noexcept {
   }
   return "?";
 }
+
+/// How a number would have to lie to its limit.
+enum class relation : std::uint8_t { at_least, at_most, exactly, multiple_of, absent };
+
+/// A failing status, with the numbers that explain.hpp's sentence names: "`subject` is `value`, must be at most
+/// `limit`: `why`".
+struct refusal {
+  status_code status = status_code::ok;
+  std::string_view subject{};
+  std::int64_t value = 0;
+  relation must_be = relation::at_least;
+  std::int64_t limit = 0;
+  std::string_view why{};  ///< may be empty
+
+  constexpr explicit operator bool() const noexcept { return status != status_code::ok; }
+};
 
 }  // namespace tilefit::inline v0

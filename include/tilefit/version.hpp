@@ -1,5 +1,6 @@
 // The one version number of tilefit.
-// Knows: the digits. CMake reads the three macros below; nothing else in the tree repeats them.
+// Knows: the digits.
+// Must not know: anything else. CMake reads the three macros below; nothing else in the tree repeats them.
 #pragma once
 
 #define TILEFIT_VERSION_MAJOR 0

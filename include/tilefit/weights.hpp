@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 
 #include "detail/config.hpp"
 #include "mxfp4.hpp"
@@ -112,7 +111,7 @@ TILEFIT_HD constexpr status_code check_weights(weight_layout layout, const weigh
   if (shape.experts == 0) return status_code::empty;
   if (!valid_weight_size(shape.n, shape.k)) return status_code::invalid_argument;
   const std::int64_t bytes = saturating_mul(shape.experts, bytes_per_expert(layout, shape.n, shape.k));
-  if (bytes == std::numeric_limits<std::int64_t>::max()) return status_code::invalid_argument;
+  if (bytes == INT64_MAX) return status_code::invalid_argument;
   if (packed.values == nullptr || (layout == weight_layout::row_major) != (packed.scales != nullptr))
     return status_code::invalid_argument;
   return status_code::ok;

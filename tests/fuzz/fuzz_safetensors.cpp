@@ -42,7 +42,7 @@ void check(std::span<const std::byte> bytes) {
     }
     if (const result<std::vector<double>> copy = copy_as<double>(tensor))
       require(copy->size() * 8 == tensor.data.size());
-    if (const auto missing = file->require(tensor.name, file_dtype::F32, {-1, 3}); !missing)
+    if (const auto missing = file->require(tensor.name, file_dtype::f32, {-1, 3}); !missing)
       check_error(missing.error());
   }
   require(at == bytes.data() + bytes.size());
@@ -50,6 +50,7 @@ void check(std::span<const std::byte> bytes) {
 
 }  // namespace
 
+// The name is libFuzzer's. NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   check(std::as_bytes(std::span(data, size)));

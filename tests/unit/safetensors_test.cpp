@@ -65,7 +65,7 @@ TEST_CASE("safetensors: a good file comes back as written", "[safetensors]") {
   std::iota(floats.begin(), floats.end(), 0.5f);
   std::string data(reinterpret_cast<const char*>(floats.data()), 24);
   data += std::string("\x80\x3f\x00\xc0", 4);  // bf16 1.0, -2.0
-  data += "\x21";                              // two fp4 values
+  data += '\x21';                              // two fp4 values
   const std::string file = file_of(
       R"({"b":{"data_offsets":[24,28],"dtype":"BF16","shape":[2]},"__metadata__":{"made by":"hand"},)"
       R"("a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"none":{"dtype":"I64","shape":[4,0],"data_offsets":[24,24]},)"
@@ -79,7 +79,7 @@ TEST_CASE("safetensors: a good file comes back as written", "[safetensors]") {
   CHECK(parsed->tensors()[2].name == "b");
   CHECK(parsed->metadata().at("made by") == "hand");
 
-  const auto a = parsed->require("a", file_dtype::F32, {2, -1});
+  const auto a = parsed->require("a", file_dtype::f32, {2, -1});
   REQUIRE(a);
   CHECK((*a)->shape == std::vector<std::uint64_t>{2, 3});
   const auto values = copy_as<float>(**a);
@@ -93,11 +93,11 @@ TEST_CASE("safetensors: a good file comes back as written", "[safetensors]") {
   CHECK(copy_as<std::int64_t>(*parsed->find("none"))->empty());
 
   CHECK(parsed->find("c") == nullptr);
-  CHECK(parsed->require("c", file_dtype::F32, {}).error() == "there is no tensor 'c'");
-  CHECK(parsed->require("a", file_dtype::F32, {2, 4}).error() == "tensor 'a' is F32 [2, 3] instead of F32 [2, 4]");
-  CHECK(parsed->require("a", file_dtype::BF16, {2, -1}).error() == "tensor 'a' is F32 [2, 3] instead of BF16 [2, any]");
-  CHECK_FALSE(parsed->require("a", file_dtype::F32, {2}));
-  CHECK_FALSE(parsed->require("a", file_dtype::F32, {2, 3, 1}));
+  CHECK(parsed->require("c", file_dtype::f32, {}).error() == "there is no tensor 'c'");
+  CHECK(parsed->require("a", file_dtype::f32, {2, 4}).error() == "tensor 'a' is F32 [2, 3] instead of F32 [2, 4]");
+  CHECK(parsed->require("a", file_dtype::bf16, {2, -1}).error() == "tensor 'a' is F32 [2, 3] instead of BF16 [2, any]");
+  CHECK_FALSE(parsed->require("a", file_dtype::f32, {2}));
+  CHECK_FALSE(parsed->require("a", file_dtype::f32, {2, 3, 1}));
 }
 
 TEST_CASE("safetensors: odd but legal files", "[safetensors]") {
@@ -291,7 +291,7 @@ TEST_CASE("safetensors: sizes that do not add up", "[safetensors]") {
 TEST_CASE("safetensors: every byte of data belongs to one tensor", "[safetensors]") {
   const auto pair = [](const std::string& a, const std::string& b, std::size_t data) {
     return error_of(
-        file_of("{\"a\":{\"dtype\":\"U8\"," + a + "},\"b\":{\"dtype\":\"U8\"," + b + "}}", std::string(data, 'x')));
+        file_of(R"({"a":{"dtype":"U8",)" + a + R"(},"b":{"dtype":"U8",)" + b + "}}", std::string(data, 'x')));
   };
   CHECK(pair(R"("shape":[4],"data_offsets":[4,8])", R"("shape":[4],"data_offsets":[0,4])", 8) == "no error");
   CHECK(pair(R"("shape":[4],"data_offsets":[0,4])", R"("shape":[4],"data_offsets":[3,7])", 7) ==
@@ -357,20 +357,20 @@ TEST_CASE("safetensors: the golden layers", "[safetensors]") {
   CHECK(layer.metadata().at("num_experts") == "8");
   CHECK(layer.metadata().at("swiglu_alpha") == "1.702");
   using enum file_dtype;
-  CHECK(layer.require("hidden_states", BF16, {tokens, 320}));
-  CHECK(layer.require("router_weight", BF16, {8, 320}));
-  CHECK(layer.require("router_bias", BF16, {8}));
-  CHECK(layer.require("gate_up_proj_blocks", U8, {8, 640, 10, 16}));
-  CHECK(layer.require("gate_up_proj_scales", U8, {8, 640, 10}));
-  CHECK(layer.require("gate_up_proj_bias", BF16, {8, 640}));
-  CHECK(layer.require("down_proj_blocks", U8, {8, 320, 10, 16}));
-  CHECK(layer.require("down_proj_scales", U8, {8, 320, 10}));
-  CHECK(layer.require("down_proj_bias", BF16, {8, 320}));
-  CHECK(layer.require("expected_output", F32, {tokens, 320}));
+  CHECK(layer.require("hidden_states", bf16, {tokens, 320}));
+  CHECK(layer.require("router_weight", bf16, {8, 320}));
+  CHECK(layer.require("router_bias", bf16, {8}));
+  CHECK(layer.require("gate_up_proj_blocks", u8, {8, 640, 10, 16}));
+  CHECK(layer.require("gate_up_proj_scales", u8, {8, 640, 10}));
+  CHECK(layer.require("gate_up_proj_bias", bf16, {8, 640}));
+  CHECK(layer.require("down_proj_blocks", u8, {8, 320, 10, 16}));
+  CHECK(layer.require("down_proj_scales", u8, {8, 320, 10}));
+  CHECK(layer.require("down_proj_bias", bf16, {8, 320}));
+  CHECK(layer.require("expected_output", f32, {tokens, 320}));
 
   // The softmax weights of a token add up to one; its experts differ.
-  const auto weights = copy_as<float>(**layer.require("expected_expert_weight", F32, {tokens, 4}));
-  const auto experts = copy_as<std::int32_t>(**layer.require("expected_expert_index", I32, {tokens, 4}));
+  const auto weights = copy_as<float>(**layer.require("expected_expert_weight", f32, {tokens, 4}));
+  const auto experts = copy_as<std::int32_t>(**layer.require("expected_expert_index", i32, {tokens, 4}));
   REQUIRE(weights);
   REQUIRE(experts);
   for (std::size_t t = 0; t < static_cast<std::size_t>(tokens); ++t) {

@@ -1,5 +1,6 @@
 // Platform switches, and the only TILEFIT_ macros that code may use.
-// Knows: which compiler is reading us. Must not know: anything about tiles, chips or formats.
+// Knows: which compiler is reading us.
+// Must not know: anything about tiles, chips or formats.
 #pragma once
 
 #if defined(_MSVC_LANG)
@@ -17,6 +18,13 @@
 #define TILEFIT_HD __attribute__((host)) __attribute__((device))
 #else
 #define TILEFIT_HD
+#endif
+
+/// For the few functions whose callers need one member of a large result: inlined, the rest costs nothing.
+#if defined(__GNUC__) || defined(__clang__)
+#define TILEFIT_ALWAYS_INLINE __attribute__((always_inline)) inline
+#else
+#define TILEFIT_ALWAYS_INLINE inline
 #endif
 
 /// Set where host code can carry AVX2 and AVX-512 functions beside portable ones (GCC and Clang on x86-64).

@@ -1,5 +1,6 @@
 // Integer arithmetic that every layer shares.
-// Knows: numbers. Must not know: what they count.
+// Knows: numbers.
+// Must not know: what they count.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,22 @@ namespace tilefit::inline v0::detail {
 /// Smallest q with q * divisor >= value. Requires value >= 0 and divisor > 0.
 TILEFIT_HD constexpr std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) noexcept {
   return value / divisor + (value % divisor != 0 ? 1 : 0);
+}
+
+/// value / divisor for a divisor that is a power of two more often than not: a shift then, a division otherwise.
+/// Requires value >= 0 and divisor > 0.
+TILEFIT_HD constexpr std::int64_t div_pow2(std::int64_t value, int divisor) noexcept {
+  if ((divisor & (divisor - 1)) != 0) return value / divisor;
+  std::int64_t quotient = value;
+#if defined(__GNUC__) || defined(__clang__)
+  quotient >>= __builtin_ctz(static_cast<unsigned>(divisor));
+#else
+  quotient /= divisor;
+#endif
+  return quotient;
+}
+TILEFIT_HD constexpr std::int64_t ceil_div_pow2(std::int64_t value, int divisor) noexcept {
+  return div_pow2(value + divisor - 1, divisor);
 }
 
 /// Smallest multiple of alignment that is >= value. Requires value >= 0 and alignment > 0.
@@ -26,6 +43,16 @@ TILEFIT_HD constexpr std::int64_t next_pow2(std::int64_t value) noexcept {
 }
 
 TILEFIT_HD constexpr bool is_pow2(std::int64_t value) noexcept { return value > 0 && (value & (value - 1)) == 0; }
+
+// std::min and std::max cost a header that takes g++ longer than the engine does, and are host functions to nvcc.
+template <class Number>
+TILEFIT_HD constexpr Number min(Number a, Number b) noexcept {
+  return b < a ? b : a;
+}
+template <class Number>
+TILEFIT_HD constexpr Number max(Number a, Number b) noexcept {
+  return a < b ? b : a;
+}
 
 TILEFIT_HD constexpr std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t high) noexcept {
   return value < low ? low : value > high ? high : value;

@@ -1,0 +1,344 @@
+// L2: how long a tile choice would take.
+// Knows: bytes, multiply-adds, latencies and rates, in integers. Must not know: which tiles there are.
+//
+// Everything is integer arithmetic in picoseconds, so that a choice made while compiling and one made at run time are
+// the same choice whatever the compiler contracts or reorders. The model gives every SM one block at a time; more
+// shared memory can then only add stages, and more stages never make the prediction slower.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "arch.hpp"
+#include "detail/config.hpp"
+#include "detail/math.hpp"
+#include "matmul_problem.hpp"
+#include "opt_flags.hpp"
+#include "smem_plan.hpp"
+
+namespace tilefit::inline v0 {
+
+/// Rates and latencies that no data sheet gives. One set for all chips.
+struct cost_constants {
+  /// From the request of a stage to its bytes in shared memory, under load. Little's law on the H200 row: 132 SMs that
+  /// each keep 36 kB in flight move 4.8 TB/s at 1,000 ns.
+  std::uint32_t load_latency_ps = 1'000'000;
+  /// Share of the nominal bandwidth that a copy or read reaches: 4,352 of 4,800 GB/s on an H200 (2026-11-21, the
+  /// ceilings measured beside the Triton kernels' times), in 1/1024.
+  std::int64_t dram_efficiency = 928;
+  /// Share of the nominal matrix rate that a large GEMM reaches: 694 of 990 TFLOP/s on an H200 (same run), in 1/1024.
+  std::int64_t math_efficiency = 718;
+  /// Bytes an SM takes from L2 in a cycle: 64 (NVIDIA A100 whitepaper, "A100 L2 cache": 5,120 B per clock for 108 SMs
+  /// is 47; the SM's port is 64 B wide).
+  std::int64_t l2_bytes_per_cycle = 48;
+  /// Vector instructions per FP4 weight that is widened to 16 bits, in 1/16: about 14 per 8 values for the bits and
+  /// 4 for the scale. With a native conversion: one per 2 values and one for addressing.
+  std::int64_t widen_slots = 36;
+  std::int64_t native_widen_slots = 12;
+  /// Vector lanes an SM or CU issues per cycle: 4 schedulers of 32 lanes, 4 SIMDs of 16 lanes a cycle on CDNA.
+  std::int64_t nvidia_lanes = 128;
+  std::int64_t amd_lanes = 64;
+  /// Of two things that go on side by side the longer one counts in full and of the other one's time 1 / 2^shift:
+  /// matrix and vector instructions of one SM, and main loops against the memory. Judged, not measured.
+  int overlap_shift = 1;
+  int memory_overlap_shift = 3;
+  /// Launch of a kernel and the drain of its last blocks.
+  std::int64_t launch_ps = 3'000'000;
+  /// Set-up of an output tile that nothing hides: index loads, first address computations.
+  std::int64_t tile_ps = 300'000;
+  /// One more piece of the epilogue: a barrier and a store that waits for it.
+  std::int64_t subtile_ps = 60'000;
+};
+inline constexpr cost_constants default_cost_constants{};
+
+/// Which instructions do the work.
+struct math_path {
+  std::int64_t gflops = 0;       ///< of the matrix instruction used, whole chip
+  std::int64_t widen_slots = 0;  ///< vector instructions per weight before it can be multiplied, in 1/16
+  bool overlapped = false;       ///< matrix and vector instructions issue side by side (wgmma, tcgen05, MFMA)
+};
+
+/// The fastest path of an architecture for these formats, or a rate of 0 where it has none.
+constexpr math_path default_math_path(const arch_traits& arch, const matmul_formats& formats,
+                                      const cost_constants& constants = default_cost_constants) noexcept {
+  const bool overlapped =
+      arch.features.has(feature::wgmma) || arch.features.has(feature::tcgen05) || arch.features.has(feature::mfma);
+  const bool block_scaled = arch.features.has(feature::mma_block_scaled) || arch.features.has(feature::tcgen05) ||
+                            arch.features.has(feature::mfma_scale);
+  const int x_bits = bits_of(formats.x), w_bits = bits_of(formats.w);
+  math_path path{.gflops = arch.bf16_gflops, .widen_slots = 0, .overlapped = overlapped};
+  if (x_bits == 4 && w_bits == 4 && block_scaled) {
+    path.gflops = arch.fp4_gflops;
+  } else if (x_bits <= 8 && w_bits <= 8 && arch.fp8_gflops > 0) {
+    path.gflops = arch.fp8_gflops;
+    if (w_bits == 4 && !block_scaled) path.widen_slots = constants.widen_slots;
+  } else if (w_bits == 4) {
+    path.widen_slots = arch.features.has(feature::fp4_convert) ? constants.native_widen_slots : constants.widen_slots;
+  }
+  return path;
+}
+
+/// What a prediction is made of. `total_ps` is what choices are ranked by.
+enum class cost_limiter : std::uint8_t { memory, math, widening, l2, latency };
+
+constexpr std::string_view name_of(cost_limiter limiter) noexcept {
+  switch (limiter) {
+    case cost_limiter::memory: return "memory";
+    case cost_limiter::math: return "math";
+    case cost_limiter::widening: return "widening";
+    case cost_limiter::l2: return "l2";
+    case cost_limiter::latency: return "latency";
+  }
+  return "?";
+}
+
+struct predicted_cost {
+  std::int64_t total_ps = 0;
+  std::int64_t memory_ps = 0;  ///< every byte once at the rate of the memory
+  std::int64_t loop_ps = 0;    ///< main loops of the busiest SM
+  std::int64_t other_ps = 0;   ///< launch, pipeline fill, epilogue, split-k reduction
+  std::int64_t tiles = 0;      ///< output tiles, times split_k
+  cost_limiter limiter = cost_limiter::memory;
+};
+
+/// The part of a prediction that does not depend on how many stages a tile has: made once per tile size.
+struct tile_work {
+  std::int64_t tiles = 0;      ///< output tiles, times split_k
+  std::int64_t waves = 0;      ///< tiles of the busiest SM
+  std::int64_t steps = 0;      ///< K steps of a tile
+  std::int64_t math_ps = 0;    ///< matrix instructions of a step
+  std::int64_t widen_ps = 0;   ///< vector instructions of a step
+  std::int64_t busy_ps = 0;    ///< both, as far as they overlap
+  std::int64_t store_ps = 0;   ///< output tile to L2
+  std::int64_t reduce_ps = 0;  ///< partial sums of split_k
+  int split_k = 1;
+};
+
+/// The part of a prediction that is the same for every tile: made once per problem.
+class cost_model {
+ public:
+  constexpr cost_model(const arch_traits& arch, const matmul_problem& problem, const math_path& path, int sms,
+                       const cost_constants& constants = default_cost_constants) noexcept;
+
+  /// Experts that have rows, expected value rounded up.
+  constexpr std::int64_t active_experts() const noexcept { return active_; }
+
+  /// Row tiles of this height over all experts, expected value rounded up.
+  constexpr std::int64_t row_tiles(int block_m) const noexcept;
+
+  /// Work of tiles of this size. split_k == 0: as many blocks along K as fill SMs that would otherwise idle, a power
+  /// of two that leaves each at least four K steps.
+  constexpr tile_work work(int block_m, int block_n, int block_k, int split_k, std::int64_t row_tiles) const noexcept;
+
+  /// Prediction for tiles that run with `stages` stages of `stage_bytes` each; persistence and epilogue from `flags`.
+  TILEFIT_ALWAYS_INLINE constexpr predicted_cost predict(const tile_work& work, const opt_flags& flags, int stages,
+                                                         std::int64_t stage_bytes) const noexcept;
+
+  /// Prediction for complete flags.
+  constexpr predicted_cost predict(const opt_flags& flags, std::int64_t stage_bytes) const noexcept {
+    const tile_work tile = work(flags.block_m, flags.block_n, flags.block_k, flags.split_k, row_tiles(flags.block_m));
+    return predict(tile, flags, flags.num_stages, stage_bytes);
+  }
+
+  /// A time that no tile of these rows and columns gets below, whatever its K step, stages and epilogue.
+  constexpr std::int64_t least_ps(int block_m, int block_n, int split_k, std::int64_t row_tiles) const noexcept;
+
+ private:
+  static constexpr int rate_bits = 20;  // times per byte or per multiply-add are kept in 2^-20 ps
+
+  constexpr std::int64_t scaled(std::int64_t count, std::int64_t rate) const noexcept {
+    return detail::saturating_mul(count, rate) >> rate_bits;
+  }
+
+  /// Matrix and vector instructions of so many K elements of a tile.
+  struct instruction_time {
+    std::int64_t math_ps, widen_ps, busy_ps;
+  };
+  constexpr instruction_time instructions(int block_m, int block_n, int depth) const noexcept {
+    const std::int64_t math_ps = (std::int64_t{block_m} * block_n * depth * mac_rate_) >> rate_bits;
+    const std::int64_t widen_ps = (std::int64_t{block_n} * depth * widen_rate_) >> rate_bits;
+    const std::int64_t lesser_ps = detail::min(math_ps, widen_ps);
+    const std::int64_t beside_ps = overlapped_ ? lesser_ps >> constants_.overlap_shift : lesser_ps;
+    return {math_ps, widen_ps, detail::max(math_ps, widen_ps) + beside_ps};
+  }
+
+  /// Output tile to L2; partial sums keep all columns, a gated activation halves them.
+  constexpr std::int64_t store_ps(int block_m, int block_n, int bits) const noexcept {
+    return (std::int64_t{block_m} * block_n * bits / 8 * l2_rate_) >> rate_bits;
+  }
+
+  constexpr std::int64_t waves(std::int64_t tiles) const noexcept {
+    if ((tiles >> 31) != 0) return detail::ceil_div(tiles, sms_);
+    return static_cast<std::uint32_t>(tiles + sms_ - 1) / static_cast<std::uint32_t>(sms_);  // the fast division
+  }
+
+  /// Main loops that go on beside the traffic they cause.
+  constexpr std::int64_t side_by_side(std::int64_t loop_ps) const noexcept {
+    const std::int64_t hidden_ps = detail::min(memory_ps_, loop_ps) >> constants_.memory_overlap_shift;
+    return detail::saturating_add(detail::max(memory_ps_, loop_ps), hidden_ps);
+  }
+
+  std::int64_t m_, n_, k_, batch_, sms_;
+  row_distribution rows_;
+  std::int64_t active_ = 0;
+  std::int64_t mac_rate_ = 0, widen_rate_ = 0, l2_rate_ = 0;  // per SM
+  std::int64_t dram_rate_ = 0;
+  std::int64_t memory_ps_ = 0;
+  int y_bits_;  // of the output, per column before the activation
+  bool overlapped_;
+  cost_constants constants_;
+};
+
+namespace detail {
+
+/// Expected number of distinct experts when every token picks `topk` of `experts` evenly:
+/// experts * (1 - (1 - topk / experts)^tokens), rounded up. 32-bit fixed point.
+constexpr std::int64_t expected_active_experts(std::int64_t experts, std::int64_t topk, std::int64_t tokens) noexcept {
+  if (topk >= experts || experts <= 1) return experts;
+  std::uint64_t factor = (static_cast<std::uint64_t>(experts - topk) << 32) / static_cast<std::uint64_t>(experts);
+  std::uint64_t missed = std::uint64_t{1} << 32;  // probability that no token picks a given expert
+  for (std::int64_t power = tokens; power > 0 && missed > 0; power /= 2) {
+    if (power % 2 != 0) missed = (missed * factor) >> 32;
+    factor = (factor * factor) >> 32;
+  }
+  const std::uint64_t hit = (std::uint64_t{1} << 32) - missed;
+  return static_cast<std::int64_t>((hit * static_cast<std::uint64_t>(experts) + 0xFFFF'FFFFu) >> 32);
+}
+
+}  // namespace detail
+
+constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& problem, const math_path& path, int sms,
+                                 const cost_constants& constants) noexcept
+    : m_(problem.m),
+      n_(problem.n),
+      k_(problem.k),
+      batch_(problem.batch),
+      sms_(sms),
+      rows_(problem.rows),
+      y_bits_(bits_of(problem.formats.y) / (problem.formats.act == activation::swiglu ? 2 : 1)),
+      overlapped_(path.overlapped),
+      constants_(constants) {
+  const matmul_formats& formats = problem.formats;
+  const std::int64_t topk = detail::max(problem.topk, 1);
+  switch (rows_.kind) {
+    case row_distribution::kind_id::histogram:
+      for (const std::int32_t rows : rows_.histogram) active_ += rows > 0 ? 1 : 0;
+      break;
+    case row_distribution::kind_id::expected:
+      active_ = detail::min<std::int64_t>(problem.experts,
+                                          detail::ceil_div(m_, detail::max<std::int64_t>(rows_.rows_per_expert, 1)));
+      break;
+    case row_distribution::kind_id::unknown:
+      active_ = detail::min(m_, detail::expected_active_experts(problem.experts, topk, detail::ceil_div(m_, topk)));
+      break;
+  }
+  constexpr std::int64_t unit = std::int64_t{1} << rate_bits;
+  const std::int64_t clock = detail::max(arch.clock_mhz, 1);
+  const std::int64_t lanes = arch.vendor == vendor_id::nvidia ? constants.nvidia_lanes : constants.amd_lanes;
+  // Rates that no chip has are cut off, so that no product of block sizes up to max_block leaves 64 bits.
+  constexpr std::int64_t slowest = unit * 64;
+  mac_rate_ =
+      2000 * arch.sm_count * unit / detail::max<std::int64_t>(path.gflops, 1) * 1024 / constants.math_efficiency;
+  mac_rate_ = detail::min(mac_rate_, slowest);
+  widen_rate_ = path.widen_slots * 1'000'000 * unit / (16 * lanes * clock);
+  l2_rate_ = 1'000'000 * unit / (constants.l2_bytes_per_cycle * clock);
+  dram_rate_ = 1000 * unit / detail::max(arch.dram_gbps, 1) * 1024 / constants.dram_efficiency;
+
+  const auto values_and_scales = [&](dtype type, std::int64_t count) {
+    return bytes_of(type, count) + (has_block_scales(type) ? count / formats.scale_block : 0);
+  };
+  const std::int64_t x_rows = formats.gather ? detail::ceil_div(m_, topk) : m_;
+  const std::int64_t bytes = detail::saturating_mul(values_and_scales(formats.w, n_ * k_), active_) +
+                             values_and_scales(formats.x, x_rows * k_) +
+                             m_ * n_ * y_bits_ / 8 * (formats.accumulate ? 2 : 1);
+  memory_ps_ = scaled(detail::saturating_mul(bytes, batch_), dram_rate_);
+}
+
+constexpr std::int64_t cost_model::row_tiles(int block_m) const noexcept {
+  switch (rows_.kind) {
+    case row_distribution::kind_id::histogram: {
+      std::int64_t tiles = 0;
+      for (const std::int32_t rows : rows_.histogram) tiles += detail::ceil_div(rows, block_m);
+      return tiles;
+    }
+    case row_distribution::kind_id::expected: return active_ * detail::ceil_div(detail::ceil_div(m_, active_), block_m);
+    case row_distribution::kind_id::unknown: break;
+  }
+  if (active_ <= 1) return detail::ceil_div(m_, block_m);
+  // An expert's last tile is half full on average, and no expert has less than one tile.
+  return detail::max(active_, detail::ceil_div(2 * m_ + active_ * block_m, 2 * std::int64_t{block_m}));
+}
+
+constexpr tile_work cost_model::work(int block_m, int block_n, int block_k, int split_k,
+                                     std::int64_t row_tiles) const noexcept {
+  tile_work work;
+  const std::int64_t columns = detail::ceil_div_pow2(n_, block_n);
+  const std::int64_t steps = detail::ceil_div_pow2(k_, block_k);
+  work.tiles = detail::saturating_mul(row_tiles * columns, batch_);
+  work.split_k = split_k;
+  if (split_k == 0) {
+    work.split_k = 1;
+    while (work.split_k < 16 && work.tiles * work.split_k * 2 <= sms_ && steps >= work.split_k * 8) work.split_k *= 2;
+  }
+  work.steps = steps;
+  if (work.split_k > 1) {
+    // Every partial tile is written and read back in FP32, in a second kernel.
+    const std::int64_t partial_bytes = detail::saturating_mul(8 * m_ * n_, std::int64_t{work.split_k} * batch_);
+    work.reduce_ps = scaled(partial_bytes, dram_rate_) + constants_.launch_ps / 2;
+    work.tiles = detail::saturating_mul(work.tiles, work.split_k);
+    work.steps = detail::ceil_div_pow2(steps, work.split_k);
+  }
+  work.waves = waves(work.tiles);
+  const instruction_time step = instructions(block_m, block_n, block_k);
+  work.math_ps = step.math_ps;
+  work.widen_ps = step.widen_ps;
+  work.busy_ps = step.busy_ps;
+  work.store_ps = store_ps(block_m, block_n, work.split_k > 1 ? 32 : y_bits_);
+  return work;
+}
+
+constexpr std::int64_t cost_model::least_ps(int block_m, int block_n, int split_k,
+                                            std::int64_t row_tiles) const noexcept {
+  const std::int64_t tiles = detail::saturating_mul(row_tiles * detail::ceil_div_pow2(n_, block_n), batch_);
+  const bool one_block_each = split_k == 1 || (split_k == 0 && tiles * 2 > sms_);
+  std::int64_t tile_ps = 0;
+  if (one_block_each) {
+    constexpr int depth = 32;
+    tile_ps = k_ / depth * instructions(block_m, block_n, depth).busy_ps + store_ps(block_m, block_n, y_bits_) +
+              constants_.subtile_ps;
+  }
+  const std::int64_t other_ps = constants_.launch_ps + constants_.load_latency_ps + constants_.tile_ps;
+  return detail::saturating_add(side_by_side(detail::saturating_mul(waves(tiles), tile_ps)), other_ps);
+}
+
+TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_work& work, const opt_flags& flags,
+                                                                   int stages,
+                                                                   std::int64_t stage_bytes) const noexcept {
+  const std::int64_t load_ps = (stage_bytes * l2_rate_) >> rate_bits;
+  // 32 bits, for the fast division; a stage in flight for each but the one that is worked on.
+  const std::int64_t latency_ps = constants_.load_latency_ps / static_cast<std::uint32_t>(detail::max(stages - 1, 1));
+  const std::int64_t hidden_ps = detail::max(load_ps, latency_ps);
+  const std::int64_t step_ps = stages > 1 ? detail::max(work.busy_ps, hidden_ps) : work.busy_ps + load_ps + latency_ps;
+  const std::int64_t pieces_ps = constants_.subtile_ps * detail::max(flags.epilogue_subtile, 1);
+  // A persistent kernel fills its pipeline once; others once per tile.
+  const std::int64_t fill_ps = constants_.load_latency_ps + constants_.tile_ps;
+  const std::int64_t refill_ps = flags.is_persistent ? 0 : fill_ps;
+  const std::int64_t per_tile_ps = work.steps * step_ps + work.store_ps + pieces_ps + refill_ps;
+
+  predicted_cost cost;
+  cost.tiles = work.tiles;
+  cost.memory_ps = memory_ps_;
+  cost.loop_ps = detail::saturating_mul(work.waves, per_tile_ps) - refill_ps;
+  cost.other_ps = constants_.launch_ps + fill_ps + work.reduce_ps;
+  cost.total_ps = detail::saturating_add(side_by_side(cost.loop_ps), cost.other_ps);
+  if (cost.memory_ps >= cost.loop_ps) {
+    cost.limiter = cost_limiter::memory;
+  } else if (work.busy_ps >= hidden_ps) {
+    cost.limiter = work.math_ps >= work.widen_ps ? cost_limiter::math : cost_limiter::widening;
+  } else {
+    cost.limiter = load_ps >= latency_ps ? cost_limiter::l2 : cost_limiter::latency;
+  }
+  return cost;
+}
+
+}  // namespace tilefit::inline v0

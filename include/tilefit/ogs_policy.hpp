@@ -1,0 +1,213 @@
+// L3: tilefit's own kernels as a policy: which tiles each architecture has for each format of X.
+// Knows: the catalogue.
+// Must not know: how long a tile takes (cost_model.hpp) or what it keeps where (smem_plan.hpp).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "arch.hpp"
+#include "detail/math.hpp"
+#include "kernel_policy.hpp"
+#include "matmul_problem.hpp"
+#include "opt_flags.hpp"
+#include "smem_plan.hpp"
+
+namespace tilefit::inline v0 {
+
+namespace detail {
+
+/// Block sizes that are crossed with each other (0 ends a list), and the limits that thin the product out.
+struct tile_grid {
+  int block_m[7];
+  int block_n[4];
+  int block_k[5];
+  int wave_size;
+  int least_warps, most_warps;  ///< the fewest warps that hold the accumulator, between these
+  int accumulators;             ///< FP32 registers of a thread that may hold it
+  int producer_warps = 0;       ///< warps beside them that only copy
+  int xcd_swizzle = 1;
+  int most_x_elements = 32'768;  ///< block_m * block_k at most
+
+  /// Warps that hold block_m x block_n FP32 values, or 0 when the most allowed cannot.
+  constexpr int warps_for(int m, int n) const noexcept {
+    for (int warps = least_warps; warps <= most_warps; warps *= 2)
+      if (m * n <= warps * wave_size * accumulators) return warps;
+    return 0;
+  }
+
+  /// Calls visit(flags) for each tile: as a plain kernel, and as a persistent one with the output in 1 or 2 pieces.
+  template <class Visitor>
+  constexpr void for_each(Visitor visit) const noexcept {
+    for (const int m : block_m)
+      for (const int n : block_n)
+        for (const int k : block_k) {
+          if (m == 0 || n == 0 || k == 0 || m * k > most_x_elements || warps_for(m, n) == 0) continue;
+          for (const int persistent_pieces : {0, 1, 2})
+            visit(opt_flags{.block_m = m,
+                            .block_n = n,
+                            .block_k = k,
+                            .num_warps = warps_for(m, n) + producer_warps,
+                            .num_stages = 8,
+                            .group_m = 8,
+                            .xcd_swizzle = xcd_swizzle,
+                            .is_persistent = persistent_pieces > 0,
+                            .epilogue_subtile = persistent_pieces > 1 ? persistent_pieces : 1,
+                            .w_cache = cache_hint::evict_first});
+        }
+  }
+};
+
+template <tile_grid Grid>
+inline constexpr auto tiles_of = [] {
+  constexpr std::size_t count = [] {
+    std::size_t tiles = 0;
+    Grid.for_each([&tiles](const opt_flags&) { ++tiles; });
+    return tiles;
+  }();
+  std::array<opt_flags, count> tiles{};
+  std::size_t next = 0;
+  Grid.for_each([&](const opt_flags& flags) { tiles[next++] = flags; });
+  return tiles;
+}();
+
+}  // namespace detail
+
+/// Main loop that serves an architecture and a pair of formats.
+enum class ogs_loop : std::uint8_t {
+  mma_sync,          ///< SM80 and later: 16-bit X, W widened in registers, mma.sync m16n8k16
+  mma_block_scaled,  ///< SM120 family: 8- and 4-bit X against packed FP4
+  wgmma,             ///< Hopper: W widened in registers as the A operand, X as the shared-memory operand
+  mfma,              ///< CDNA before gfx950: software widening, bf16 MFMA
+  mfma_scale,        ///< gfx950: native conversion and MFMA, or scaled MFMA for 8- and 4-bit X
+  wmma,              ///< RDNA
+};
+
+/// tilefit's own kernels. W stays packed in shared memory; K and N are multiples of 32.
+struct ogs_policy {
+  constexpr std::string_view name() const noexcept { return "tilefit matmul_ogs"; }
+
+  static constexpr ogs_loop loop_for(const arch_traits& arch, const matmul_formats& formats) noexcept {
+    if (arch.vendor == vendor_id::amd) {
+      if (arch.features.has(feature::mfma_scale)) return ogs_loop::mfma_scale;
+      return arch.features.has(feature::mfma) ? ogs_loop::mfma : ogs_loop::wmma;
+    }
+    if (arch.features.has(feature::wgmma)) return ogs_loop::wgmma;
+    const bool small_x = bits_of(formats.x) <= 8 && bits_of(formats.w) <= 8;
+    return arch.features.has(feature::mma_block_scaled) && small_x ? ogs_loop::mma_block_scaled : ogs_loop::mma_sync;
+  }
+
+  constexpr std::span<const opt_flags> candidates(const arch_traits& arch,
+                                                  const matmul_problem& problem) const noexcept {
+    switch (loop_for(arch, problem.formats)) {
+      case ogs_loop::mma_sync: return detail::tiles_of<mma_sync_grid>;
+      case ogs_loop::mma_block_scaled: return detail::tiles_of<mma_block_scaled_grid>;
+      case ogs_loop::wgmma: return detail::tiles_of<wgmma_grid>;
+      case ogs_loop::mfma:
+        if (arch.xcd_count > 1) return detail::tiles_of<mfma_xcd_grid>;
+        return detail::tiles_of<mfma_grid>;
+      case ogs_loop::mfma_scale: return detail::tiles_of<mfma_scale_grid>;
+      case ogs_loop::wmma: return detail::tiles_of<wmma_grid>;
+    }
+    return {};
+  }
+
+  TILEFIT_ALWAYS_INLINE constexpr smem_plan plan(const arch_traits& arch, const matmul_formats& formats,
+                                                 const opt_flags& flags) const noexcept {
+    return ogs_smem_plan(arch, formats, flags);
+  }
+
+  constexpr refusal check(const arch_traits& arch, const matmul_problem& problem,
+                          const opt_flags_constraints&) const noexcept {
+    using enum status_code;
+    const matmul_formats& formats = problem.formats;
+    if (formats.x == dtype::fp32)
+      return {unsupported_dtype, "number of bits of X", bits_of(formats.x), relation::at_most, 16};
+    if (formats.w != dtype::mxfp4 && formats.w != dtype::bf16 && formats.w != dtype::fp8_e4m3)
+      return {unsupported_dtype,
+              "number of bits of W",
+              bits_of(formats.w),
+              relation::exactly,
+              4,
+              "W is MXFP4, or BF16 or E4M3 without block scales"};
+    if (formats.y == dtype::mxfp4)
+      return {unsupported_dtype, "number of bits of Y", bits_of(formats.y), relation::at_least, 8};
+    if (formats.scale_block != 32)
+      return {unsupported_feature, "scale_block", formats.scale_block, relation::exactly, 32};
+    if (formats.x_transposed)
+      return {unsupported_feature, "x_transposed", 1, relation::exactly, 0, "the kernels read rows of X"};
+    if (formats.accumulate && bits_of(formats.y) < 16)
+      return {unsupported_feature, "number of bits of Y", bits_of(formats.y), relation::at_least, 16, "Y is added to"};
+    if (problem.n % 32 != 0) return {unsupported_feature, "n", problem.n, relation::multiple_of, 32};
+    if (problem.k % 32 != 0) return {unsupported_feature, "k", problem.k, relation::multiple_of, 32};
+    if (arch.bf16_gflops == 0)
+      return {unsupported_dtype, "BF16 rate of the architecture", 0, relation::at_least, 1, "its row has none"};
+    return {};
+  }
+
+  /// mma.sync issues from the warps that widen, so the two add up.
+  constexpr math_path math(const arch_traits& arch, const matmul_formats& formats) const noexcept {
+    math_path path = default_math_path(arch, formats);
+    const ogs_loop loop = loop_for(arch, formats);
+    path.overlapped = loop != ogs_loop::mma_sync && loop != ogs_loop::mma_block_scaled && loop != ogs_loop::wmma;
+    return path;
+  }
+
+ private:
+  static constexpr detail::tile_grid mma_sync_grid{.block_m = {16, 32, 64, 128},
+                                                   .block_n = {64, 128, 256},
+                                                   .block_k = {64, 128},
+                                                   .wave_size = 32,
+                                                   .least_warps = 4,
+                                                   .most_warps = 8,
+                                                   .accumulators = 128};
+  static constexpr detail::tile_grid mma_block_scaled_grid{.block_m = {16, 32, 64, 128},
+                                                           .block_n = {64, 128, 256},
+                                                           .block_k = {128, 256},
+                                                           .wave_size = 32,
+                                                           .least_warps = 4,
+                                                           .most_warps = 8,
+                                                           .accumulators = 128};
+  /// Two consumer warpgroups share the columns, a third copies.
+  static constexpr detail::tile_grid wgmma_grid{.block_m = {8, 16, 32, 64, 128, 256},
+                                                .block_n = {128, 256},
+                                                .block_k = {64, 128},
+                                                .wave_size = 32,
+                                                .least_warps = 8,
+                                                .most_warps = 8,
+                                                .accumulators = 128,
+                                                .producer_warps = 4};
+  static constexpr detail::tile_grid mfma_grid{.block_m = {16, 32, 64, 128},
+                                               .block_n = {64, 128, 256},
+                                               .block_k = {64, 128},
+                                               .wave_size = 64,
+                                               .least_warps = 4,
+                                               .most_warps = 8,
+                                               .accumulators = 128};
+  static constexpr detail::tile_grid mfma_xcd_grid = [] {
+    detail::tile_grid grid = mfma_grid;
+    grid.xcd_swizzle = 8;
+    return grid;
+  }();
+  /// Long K steps for the few rows of decoding, tall tiles for prefill.
+  static constexpr detail::tile_grid mfma_scale_grid{.block_m = {16, 32, 64, 128, 256},
+                                                     .block_n = {64, 128, 256},
+                                                     .block_k = {128, 256, 512, 1024},
+                                                     .wave_size = 64,
+                                                     .least_warps = 4,
+                                                     .most_warps = 8,
+                                                     .accumulators = 128,
+                                                     .xcd_swizzle = 8};
+  static constexpr detail::tile_grid wmma_grid{.block_m = {16, 32, 64, 128},
+                                               .block_n = {64, 128},
+                                               .block_k = {32, 64},
+                                               .wave_size = 32,
+                                               .least_warps = 4,
+                                               .most_warps = 8,
+                                               .accumulators = 64};
+};
+
+}  // namespace tilefit::inline v0

@@ -1,0 +1,37 @@
+# clang-format --dry-run over the C++ files of the tree: those git knows, or all where there is no git.
+cmake_minimum_required(VERSION 3.25)
+
+set(patterns *.hpp *.h *.cuh *.cpp *.cu *.hip *.c)
+find_program(git git)
+set(code 1)
+if(git)
+  execute_process(COMMAND ${git} ls-files --cached --others --exclude-standard -- ${patterns}
+    WORKING_DIRECTORY ${root} RESULT_VARIABLE code OUTPUT_VARIABLE listed ERROR_QUIET)
+endif()
+if(code EQUAL 0 AND listed)
+  string(REPLACE "\n" ";" files "${listed}")
+else()
+  set(files)
+  foreach(folder bench cmake examples include tests)
+    list(TRANSFORM patterns PREPEND ${root}/${folder}/ OUTPUT_VARIABLE globs)
+    file(GLOB_RECURSE found RELATIVE ${root} ${globs})
+    list(APPEND files ${found})
+  endforeach()
+endif()
+list(REMOVE_ITEM files "")
+foreach(file IN LISTS files)
+  if(NOT EXISTS ${root}/${file})
+    list(REMOVE_ITEM files ${file})  # git still lists what was just deleted
+  endif()
+endforeach()
+
+list(LENGTH files count)
+if(count EQUAL 0)
+  message(FATAL_ERROR "${root}: no files to look at")
+endif()
+execute_process(COMMAND ${clang_format} --style=file --dry-run --Werror ${files}
+  WORKING_DIRECTORY ${root} RESULT_VARIABLE code)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "not formatted; `${clang_format} -i FILES` puts it right")
+endif()
+message(STATUS "${count} files are formatted")

@@ -1,0 +1,32 @@
+#include <set>
+#include <string>
+#include <tilefit/dtype.hpp>
+#include <tilefit/status.hpp>
+
+#include "catch.hpp"
+
+using namespace tilefit;
+
+TEST_CASE("every format is found by its name and by nothing else") {
+  std::set<std::string> names;
+  for (const dtype type : all_dtypes) {
+    CHECK(find_dtype(name_of(type)) == type);
+    CHECK(bits_of(type) > 0);
+    names.emplace(name_of(type));
+  }
+  CHECK(names.size() == std::size(all_dtypes));
+  CHECK(names.count("?") == 0);
+  for (const char* name : {"", "?", "FP32", "fp32 ", "mxfp", "int4"}) CHECK_FALSE(find_dtype(name));
+  CHECK(name_of(static_cast<dtype>(200)) == "?");
+}
+
+TEST_CASE("every status code has a name, and success ends at empty") {
+  std::set<std::string> names;
+  for (int i = 0; i <= static_cast<int>(status_code::invalid_argument); ++i) {
+    const auto code = static_cast<status_code>(i);
+    names.emplace(name_of(code));
+    CHECK(succeeded(code) == (i <= static_cast<int>(status_code::empty)));
+  }
+  CHECK(names.size() == static_cast<std::size_t>(status_code::invalid_argument) + 1);
+  CHECK(names.count("?") == 0);
+}
