@@ -28,9 +28,9 @@ struct cost_constants {
   std::int64_t dram_efficiency = 928;
   /// Share of the nominal matrix rate that a large GEMM reaches: 694 of 990 TFLOP/s on an H200 (same run), in 1/1024.
   std::int64_t math_efficiency = 718;
-  /// Bytes an SM takes from L2 in a cycle: 64 (NVIDIA A100 whitepaper, "A100 L2 cache": 5,120 B per clock for 108 SMs
-  /// is 47; the SM's port is 64 B wide).
-  std::int64_t l2_bytes_per_cycle = 48;
+  /// Bytes an SM takes from L2 in a cycle while all others do: 5,120 B for the 108 SMs of an A100 are 47 (NVIDIA A100
+  /// white paper, "A100 L2 Cache"); two thirds of that. Judged, not measured.
+  std::int64_t l2_bytes_per_cycle = 32;
   /// Vector instructions per FP4 weight that is widened to 16 bits, in 1/16: about 14 per 8 values for the bits and
   /// 4 for the scale. With a native conversion: one per 2 values and one for addressing.
   std::int64_t widen_slots = 36;

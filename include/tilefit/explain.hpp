@@ -107,7 +107,7 @@ inline std::string flags_json(const opt_flags& flags) {
 }
 
 /// A JSON string. The library's own texts hold nothing but ASCII; policies are the user's.
-inline std::string quoted(std::string_view text) {
+inline std::string json_string(std::string_view text) {
   std::string result = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') {
@@ -174,13 +174,14 @@ inline std::string explanation::text(bool colour) const {
 }
 
 inline std::string explanation::json() const {
-  using detail::quoted;
+  using detail::json_string;
   std::string out = fmt::format(
       R"({{"policy":{},"arch":{},"problem":{{"m":{},"n":{},"k":{},"experts":{},"topk":{},"batch":{},"x":{},"w":{},"y":{}}},)"
       R"("status":{},"reason":{},"budget_bytes":{})",
-      quoted(policy), quoted(arch.name), problem.m, problem.n, problem.k, problem.experts, problem.topk, problem.batch,
-      quoted(name_of(problem.formats.x)), quoted(name_of(problem.formats.w)), quoted(name_of(problem.formats.y)),
-      quoted(name_of(choice.status)), quoted(reason(choice)), choice.budget_bytes);
+      json_string(policy), json_string(arch.name), problem.m, problem.n, problem.k, problem.experts, problem.topk,
+      problem.batch, json_string(name_of(problem.formats.x)), json_string(name_of(problem.formats.w)),
+      json_string(name_of(problem.formats.y)), json_string(name_of(choice.status)), json_string(reason(choice)),
+      choice.budget_bytes);
   if (choice.has_tile()) {
     out += fmt::format(R"(,"flags":{},"need_bytes":{},"blocks_per_sm":{},"regions":[)",
                        detail::flags_json(choice.flags), choice.need_bytes(), blocks_per_sm);
@@ -189,7 +190,7 @@ inline std::string explanation::json() const {
       const smem_plan::entry& region = choice.plan.regions[i];
       if (region.bytes == 0) continue;
       out += fmt::format(R"({}{{"name":{},"offset":{},"bytes":{},"copies":{},"overlaid":{}}})", comma,
-                         quoted(name_of(static_cast<smem_region>(i))), region.offset, region.bytes,
+                         json_string(name_of(static_cast<smem_region>(i))), region.offset, region.bytes,
                          region.lifetime == smem_lifetime::per_stage ? choice.flags.num_stages : 1,
                          region.lifetime == smem_lifetime::overlaid);
       comma = ",";
@@ -198,12 +199,12 @@ inline std::string explanation::json() const {
         R"(],"wished":{{"flags":{},"need_bytes":{}}},"predicted":{{"total_ps":{},"memory_ps":{},"loop_ps":{},)"
         R"("other_ps":{},"tiles":{},"limiter":{}}},"rejected":[)",
         detail::flags_json(choice.wished), choice.wished_bytes, choice.cost.total_ps, choice.cost.memory_ps,
-        choice.cost.loop_ps, choice.cost.other_ps, choice.cost.tiles, quoted(name_of(choice.cost.limiter)));
+        choice.cost.loop_ps, choice.cost.other_ps, choice.cost.tiles, json_string(name_of(choice.cost.limiter)));
     comma = "";
     for (const rejected_tile& tile : rejected) {
       out += fmt::format(R"({}{{"flags":{},"need_bytes":{},"fits":{},"total_ps":{},"why":{}}})", comma,
                          detail::flags_json(tile.flags), tile.need_bytes, tile.fits, tile.total_ps,
-                         quoted(detail::why_rejected(tile, choice)));
+                         json_string(detail::why_rejected(tile, choice)));
       comma = ",";
     }
     out += ']';

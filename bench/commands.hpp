@@ -1,0 +1,53 @@
+// What the sub-commands of tilefit-bench share.
+// Knows: words on the command line, exit codes, progress. Must not know: what a sub-command does.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <tilefit/tilefit.hpp>
+
+namespace CLI {
+class App;
+}
+
+namespace tilefit::inline v0::bench {
+
+inline constexpr int exit_ok = 0;
+inline constexpr int exit_failed = 1;     ///< the work was done and something is wrong
+inline constexpr int exit_bad_input = 2;  ///< a word, number or file cannot be used; nothing was done
+
+/// Prints "tilefit-bench: <sentence>" to standard error.
+int bad_input(std::string_view sentence);
+
+/// The architecture that `name` stands for, or nothing after a sentence on standard error that lists the names.
+std::optional<arch_traits> read_arch(const std::string& name);
+
+/// Steps of long work, on standard error: rewritten in place on a terminal, a line per step elsewhere.
+class progress {
+ public:
+  explicit progress(bool quiet);
+  ~progress() { finish(); }
+  progress(const progress&) = delete;
+  progress& operator=(const progress&) = delete;
+  void step(std::string_view what);
+  /// A step within a step: terminals only.
+  void tick(std::string_view what);
+  /// Wipes the line that a terminal shows.
+  void finish();
+
+ private:
+  bool quiet_;
+  bool terminal_;
+};
+
+/// True when standard output is a terminal that wants colour (and NO_COLOR is not set).
+bool wants_colour();
+
+void add_run(CLI::App& app, int& exit_code);
+void add_select(CLI::App& app, int& exit_code);
+
+}  // namespace tilefit::inline v0::bench

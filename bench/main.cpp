@@ -1,0 +1,28 @@
+// tilefit-bench: choose tiles, run layers, measure.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <exception>
+
+#include "commands.hpp"
+
+int main(int argc, char** argv) try {
+  using namespace tilefit;
+  CLI::App app{"Tile choice and kernels for MXFP4 outer gather/scatter matmuls", "tilefit-bench"};
+  app.set_version_flag("--version", fmt::format("tilefit-bench {}.{}.{}", TILEFIT_VERSION_MAJOR, TILEFIT_VERSION_MINOR,
+                                                TILEFIT_VERSION_PATCH));
+  app.require_subcommand(1);
+  int exit_code = bench::exit_ok;
+  bench::add_run(app, exit_code);
+  bench::add_select(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return bench::bad_input(error.what());
+  }
+  return exit_code;
+} catch (const std::exception& error) {
+  fmt::print(stderr, "tilefit-bench: {}\n", error.what());
+  return tilefit::bench::exit_failed;
+}
