@@ -263,14 +263,17 @@ class host_matmul {
       state.dot_split = split;
       for (int r = 0; r < state.row_count; ++r)
         for (std::int64_t k = 0; k < stride; k += dot_chunk) {
-          float chunk[dot_chunk] = {};
-          const std::int64_t left = k1 - k0 - k;
-          load_x(args_.x, source(state.rows[r]), k0 + k, left < dot_chunk ? left : dot_chunk, chunk);
-          for (int i = 0; i < dot_chunk; ++i)
-            if (bf16)
-              codes[r * stride + k + dot_order_bf16(i)] = float_to_bf16(chunk[i]);
-            else
-              state.x[r * stride + k + dot_order(i)] = chunk[i];
+          const std::int64_t from = source(state.rows[r]);
+          const std::int64_t left = k1 - k0 - k < dot_chunk ? k1 - k0 - k : dot_chunk;
+          if (bf16) {
+            std::uint16_t chunk[dot_chunk] = {};
+            load_bf16_codes(args_.x, from, k0 + k, left, chunk);
+            for (int i = 0; i < dot_chunk; ++i) codes[r * stride + k + dot_order_bf16(i)] = chunk[i];
+          } else {
+            float chunk[dot_chunk] = {};
+            load_x(args_.x, from, k0 + k, left, chunk);
+            for (int i = 0; i < dot_chunk; ++i) state.x[r * stride + k + dot_order(i)] = chunk[i];
+          }
         }
     }
     const packed_rows w = weights_at(state.expert, n0, k0);
