@@ -143,8 +143,12 @@ constexpr refusal triton_ogs_policy::check(const arch_traits& arch, const matmul
   if (!(effective_itemsize >= 0))  // or not a number
     return {unsupported_feature, "effective_itemsize", -1, relation::at_least, 0, "bytes of an element"};
   if (effective_itemsize > most_itemsize)
-    return {unsupported_feature, "effective_itemsize", static_cast<std::int64_t>(std::min(effective_itemsize, 1e9)),
-            relation::at_most,   most_itemsize,        "bytes of an element"};
+    return {unsupported_feature,
+            "effective_itemsize",
+            effective_itemsize < 1e9 ? static_cast<std::int64_t>(effective_itemsize) : 1'000'000'000,
+            relation::at_most,
+            most_itemsize,
+            "bytes of an element"};
   const bool amd = arch.vendor == vendor_id::amd;
   const bool wants_persistent = constraints.is_persistent.value_or(false);
   if (const refusal unknown = find_unknown(constraints, amd)) return unknown;
