@@ -5,6 +5,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <thread>
 
 namespace tilefit::inline v0::bench {
 
@@ -43,6 +45,18 @@ void progress::step(std::string_view what) {
 
 void progress::tick(std::string_view what) {
   if (terminal_) step(what);
+}
+
+std::string host_name() {
+  std::string model = "unknown CPU";
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);) {
+    const std::size_t colon = line.find(": ");
+    if (!line.starts_with("model name") || colon == std::string::npos) continue;
+    model = line.substr(colon + 2);
+    break;
+  }
+  return fmt::format("{}, {} threads", model, std::thread::hardware_concurrency());
 }
 
 bool wants_colour() { return isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr; }

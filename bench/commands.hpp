@@ -44,6 +44,9 @@ class progress {
   bool terminal_;
 };
 
+/// "AMD EPYC, 2 threads": what host times were measured on. Linux; "unknown CPU" elsewhere.
+std::string host_name();
+
 /// True when standard output is a terminal that wants colour (and NO_COLOR is not set).
 bool wants_colour();
 

@@ -212,6 +212,7 @@ int run_layer(const run_options& options) {
   nlohmann::json json = {
       {"layer", options.layer.empty() ? "gpt-oss-20b, made" : options.layer},
       {"arch", arch->name},
+      {"host", host_name()},
       {"backend", options.backend},
       {"activations", options.activations},
       {"tokens", data.tokens},

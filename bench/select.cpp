@@ -120,7 +120,7 @@ int print_latency(const select_options& options) {
                      {"median_ns", row.median_ns},
                      {"p99_ns", row.p99_ns},
                      {"allocations", row.allocations}});
-    fmt::print("{}\n", nlohmann::json{{"choices", 50'000}, {"latency", all}}.dump(1));
+    fmt::print("{}\n", nlohmann::json{{"host", host_name()}, {"choices", 50'000}, {"latency", all}}.dump(1));
     return exit_ok;
   }
   fmt::print("{:<26}{:>11}{:>12}{:>10}{:>13}\n", "one choice of", "candidates", "median ns", "p99 ns", "allocations");

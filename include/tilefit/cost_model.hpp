@@ -144,6 +144,12 @@ class cost_model {
   constexpr std::int64_t least_ps(int block_m, int block_n, int split_k, std::int64_t row_tiles) const noexcept;
 
  private:
+  /// Times are cut off here, at 13 days, so that the sum of a few stays in 64 bits.
+  static constexpr std::int64_t longest_ps = std::int64_t{1} << 60;
+  static constexpr std::int64_t times(std::int64_t count, std::int64_t each_ps) noexcept {
+    return detail::min(detail::saturating_mul(count, each_ps), longest_ps);
+  }
+
   static constexpr int rate_bits = 20;  // times per byte or per multiply-add are kept in 2^-20 ps
 
   constexpr std::int64_t scaled(std::int64_t count, std::int64_t rate) const noexcept {
@@ -175,7 +181,7 @@ class cost_model {
   /// Main loops that go on beside the traffic they cause.
   constexpr std::int64_t side_by_side(std::int64_t loop_ps) const noexcept {
     const std::int64_t hidden_ps = detail::min(memory_ps_, loop_ps) >> constants_.memory_overlap_shift;
-    return detail::saturating_add(detail::max(memory_ps_, loop_ps), hidden_ps);
+    return detail::max(memory_ps_, loop_ps) + hidden_ps;
   }
 
   std::int64_t m_, n_, k_, batch_, sms_;
@@ -251,7 +257,7 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
   const std::int64_t bytes = detail::saturating_mul(values_and_scales(formats.w, n_ * k_), active_) +
                              values_and_scales(formats.x, x_rows * k_) +
                              m_ * n_ * y_bits_ / 8 * (formats.accumulate ? 2 : 1);
-  memory_ps_ = scaled(detail::saturating_mul(bytes, batch_), dram_rate_);
+  memory_ps_ = detail::min(scaled(detail::saturating_mul(bytes, batch_), dram_rate_), longest_ps);
 }
 
 constexpr std::int64_t cost_model::row_tiles(int block_m) const noexcept {
@@ -286,7 +292,7 @@ constexpr tile_work cost_model::work(int block_m, int block_n, int block_k, int 
   if (work.split_k > 1) {
     // Every partial tile is written and read back in FP32, in a second kernel.
     const std::int64_t partial_bytes = detail::saturating_mul(8 * m_ * n_, std::int64_t{work.split_k} * batch_);
-    work.reduce_ps = scaled(partial_bytes, dram_rate_) + constants_.launch_ps / 2;
+    work.reduce_ps = detail::min(scaled(partial_bytes, dram_rate_), longest_ps) + constants_.launch_ps / 2;
     work.tiles = detail::saturating_mul(work.tiles, work.split_k);
     work.steps = detail::ceil_div_pow2(steps, work.split_k);
   }
@@ -310,7 +316,7 @@ constexpr std::int64_t cost_model::least_ps(int block_m, int block_n, int split_
               constants_.subtile_ps;
   }
   const std::int64_t other_ps = constants_.launch_ps + constants_.load_latency_ps + constants_.tile_ps;
-  return detail::saturating_add(side_by_side(detail::saturating_mul(waves(tiles), tile_ps)), other_ps);
+  return side_by_side(times(waves(tiles), tile_ps)) + other_ps;
 }
 
 TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_work& work, const opt_flags& flags,
@@ -330,9 +336,9 @@ TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_wo
   predicted_cost cost;
   cost.tiles = work.tiles;
   cost.memory_ps = memory_ps_;
-  cost.loop_ps = detail::saturating_mul(work.waves, per_tile_ps) - refill_ps;
+  cost.loop_ps = times(work.waves, per_tile_ps) - refill_ps;
   cost.other_ps = constants_.launch_ps + fill_ps + work.reduce_ps;
-  cost.total_ps = detail::saturating_add(side_by_side(cost.loop_ps), cost.other_ps);
+  cost.total_ps = side_by_side(cost.loop_ps) + cost.other_ps;
   if (cost.memory_ps >= cost.loop_ps) {
     cost.limiter = cost_limiter::memory;
   } else if (work.busy_ps >= hidden_ps) {

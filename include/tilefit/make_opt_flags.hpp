@@ -146,7 +146,8 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
   }
 
   answer.flags = chosen;
-  answer.plan = policy.plan(arch, asked.formats, chosen).with_stages(chosen.num_stages);
+  answer.plan = policy.plan(arch, asked.formats, chosen);
+  answer.plan.place(chosen.num_stages);
   answer.cost = model.predict(chosen, answer.plan.stage_bytes);
   answer.relaxed = detail::broken_by(chosen, chosen.num_stages, constraints);
   if (searched && answer.wished_bytes > answer.budget_bytes) answer.status = status_code::ok_fallback;

@@ -64,9 +64,9 @@ struct swiglu_params {
 ///
 /// Absent rows. Row i is absent when gather_indx[i] is -1, or scatter_indx[i] is -1, or i >= expert_offsets[experts].
 /// Nothing is computed for it (its bias neither) and nothing is written for it:
-///   * topk == 1: a row of Y that no present row goes to keeps its old content;
-///   * topk  > 1: every row of Y is written; the sum runs over the present rows alone, so a token that is routed
-///     nowhere gets zeros (with `accumulate`: its old content).
+///   * topk == 1: a row of Y that no present row goes to keeps its old content, unless `write_every_row`;
+///   * topk  > 1 or `write_every_row`: every row of Y is written; the sum runs over the present rows alone, so a token
+///     that is routed nowhere gets zeros (with `accumulate`: its old content).
 struct matmul_args {
   std::int64_t m = 0;  ///< rows of the matmul (tokens * topk in an MoE layer); 0 = nothing is written
   std::int64_t n = 0;  ///< rows of W, before swiglu halves them
@@ -81,6 +81,7 @@ struct matmul_args {
   const std::int32_t* scatter_indx = nullptr;    ///< [m] see topk, -1 = absent, no value twice; null: i
   const float* gammas = nullptr;                 ///< [m] factor of row i, behind the activation; null: 1
   int topk = 1;  ///< rows summed into one row of Y: value s of scatter_indx is part s % topk of row s / topk
+  bool write_every_row = false;  ///< rows of Y that no present row goes to become zeros, with topk == 1 too
   activation act = activation::none;
   swiglu_params swiglu = {};
   bool accumulate = false;  ///< Y is read and added to, in fp32, before it is rounded
@@ -93,10 +94,16 @@ TILEFIT_HD constexpr std::int64_t output_columns(const matmul_args& args) noexce
   return args.act == activation::swiglu ? args.n / 2 : args.n;
 }
 
+/// True when all rows of Y are written, not only those that a present row goes to.
+TILEFIT_HD constexpr bool writes_every_row(const matmul_args& args) noexcept {
+  return args.topk > 1 || args.write_every_row;
+}
+
 /// Checks everything that can be checked without reading through a pointer: ok, empty (m, n or experts is 0),
 /// unsupported_dtype, unsupported_feature or invalid_argument.
 TILEFIT_HD constexpr status_code check_args(const matmul_args& args) noexcept {
   constexpr std::int64_t most = INT32_MAX;
+  constexpr std::int64_t largest_matrix = std::int64_t{1} << 56;  // elements; keeps every offset below 2^63
   constexpr status_code bad = status_code::invalid_argument;
   const x_operand& x = args.x;
   const w_operand& w = args.w;
@@ -105,6 +112,8 @@ TILEFIT_HD constexpr status_code check_args(const matmul_args& args) noexcept {
   if (args.m == 0 || args.n == 0 || args.experts == 0) return status_code::empty;
   if (args.k <= 0 || x.rows < 0 || x.rows > most || y.rows < 0 || y.rows > most || args.topk < 1) return bad;
   if (y.rows * args.topk > most) return bad;
+  if (detail::saturating_mul(detail::saturating_mul(args.experts, args.n), args.k) > largest_matrix) return bad;
+  if (x.row_stride > largest_matrix / (x.rows + args.k) || y.row_stride > largest_matrix / (y.rows + 1)) return bad;
   if (x.data == nullptr || w.data == nullptr || y.data == nullptr) return bad;
   if (args.expert_offsets == nullptr && args.experts != 1) return bad;
   if (args.gather_indx == nullptr && args.m > x.rows) return bad;

@@ -79,7 +79,8 @@ struct smem_plan {
     const std::int64_t room = budget - fixed_bytes;
     if (room < overlaid_bytes || room < stage_bytes * min_stages || most < min_stages) return 0;
     if (stage_bytes * most <= room) return most;
-    return static_cast<int>(room / stage_bytes);
+    if ((room >> 31) != 0) return static_cast<int>(room / stage_bytes);
+    return static_cast<int>(static_cast<std::uint32_t>(room) / static_cast<std::uint32_t>(stage_bytes));  // faster
   }
 
   /// Adds a region of `bytes`, rounded up to `alignment` (a power of two). Zero bytes add nothing.
@@ -94,26 +95,22 @@ struct smem_plan {
     }
   }
 
-  /// This plan with a stage count, and the offsets that follow from it.
+  /// Sets the stage count, and the offsets that follow from it.
+  TILEFIT_HD constexpr void place(int stages) noexcept {
+    num_stages = stages;
+    std::int64_t staged = 0, overlaid = 0;
+    std::int64_t fixed = bytes_with(stages) - fixed_bytes;
+    for (smem_entry& region : regions) {
+      const bool per_stage = region.lifetime == smem_lifetime::per_stage;
+      std::int64_t& next = per_stage ? staged : region.lifetime == smem_lifetime::overlaid ? overlaid : fixed;
+      region.offset = next;
+      next += region.bytes * (per_stage ? stages : 1);
+    }
+  }
+  /// The same for a copy.
   TILEFIT_HD constexpr smem_plan with_stages(int stages) const noexcept {
     smem_plan plan = *this;
-    plan.num_stages = stages;
-    std::int64_t staged = 0, overlaid = 0;
-    for (smem_entry& region : plan.regions) {
-      if (region.lifetime == smem_lifetime::per_stage) {
-        region.offset = staged;
-        staged += region.bytes * stages;
-      } else if (region.lifetime == smem_lifetime::overlaid) {
-        region.offset = overlaid;
-        overlaid += region.bytes;
-      }
-    }
-    std::int64_t fixed = staged > overlaid ? staged : overlaid;
-    for (smem_entry& region : plan.regions) {
-      if (region.lifetime != smem_lifetime::fixed) continue;
-      region.offset = fixed;
-      fixed += region.bytes;
-    }
+    plan.place(stages);
     return plan;
   }
 };

@@ -35,6 +35,7 @@ struct case_spec {
   bool bias = true;
   bool accumulate = false;
   bool transposed = false;
+  bool every_row = false;
   bool absent = false;  ///< some indices become -1
   int hot_experts = 0;  ///< > 0: all tokens choose among the first so many
   unsigned seed = 1;
@@ -197,6 +198,7 @@ class matmul_case {
             .scatter_indx = s.scatter ? scatter.data() : nullptr,
             .gammas = s.scatter ? gammas.data() : nullptr,
             .topk = s.scatter ? s.topk : 1,
+            .write_every_row = s.every_row,
             .act = s.act,
             .swiglu = s.swiglu,
             .accumulate = s.accumulate};
@@ -222,7 +224,7 @@ class matmul_case {
   /// The whole contract in double: result [y_rows, columns]; `written[row]` says whether anything goes there.
   std::vector<double> reference(std::vector<bool>& written) const {
     std::vector<double> out(at(y_rows * columns), 0.0);
-    written.assign(at(y_rows), args.topk > 1);
+    written.assign(at(y_rows), args.topk > 1 || spec.every_row);
     std::vector<double> sums(at(spec.n));
     for (std::int64_t e = 0; e < spec.experts; ++e)
       for (std::int64_t i = offsets[at(e)]; i < offsets[at(e + 1)]; ++i) {

@@ -50,6 +50,7 @@ TEST_CASE("host matmul: experts, topk and tokens", "[host]") {
                .gather = seed % 5 != 0,
                .scatter = seed % 4 != 0,
                .bias = seed % 7 != 0,
+               .every_row = seed % 8 < 3,
                .absent = seed % 2 == 0,
                .hot_experts = seed % 6 == 0 ? topk : 0,
                .seed = seed},
@@ -259,6 +260,15 @@ TEST_CASE("host matmul: refused calls leave Y as it was", "[host]") {
   refused([](c& t, f&, e&) { t.args.k = 48; }, bad);
   refused([](c& t, f&, e&) { t.args.n = 80; }, bad);
   refused([](c& t, f&, e&) { t.args.topk = 0; }, bad);
+  refused([](c& t, f&, e&) { t.args.y.row_stride = std::int64_t{1} << 60; }, bad);
+  refused([](c& t, f&, e&) { t.args.x.row_stride = std::int64_t{1} << 60; }, bad);
+  refused(
+      [](c& t, f& flags, e&) {
+        t.args.m = t.args.x.rows = t.args.y.rows = std::int64_t{1} << 30;
+        t.args.n = t.args.k = t.args.x.row_stride = t.args.y.row_stride = std::int64_t{1} << 30;
+        flags = {.block_m = 1 << 30, .block_n = 1 << 30, .block_k = 1 << 30, .group_m = 1 << 30};
+      },
+      bad);
   refused([](c& t, f&, e&) { t.args.x.data = nullptr; }, bad);
   refused([](c& t, f&, e&) { t.args.w.data = nullptr; }, bad);
   refused([](c& t, f&, e&) { t.args.w.block_scales = nullptr; }, bad);

@@ -66,16 +66,16 @@ constexpr dtype x_formats[] = {dtype::bf16, dtype::fp16, dtype::fp8_e4m3, dtype:
 /// of the total, staged operands at multiples of 128 B, and X at multiples of `x_alignment`, as a copy of every stage.
 std::string_view fault_of(const smem_plan& plan, std::int64_t x_alignment) {
   const std::int64_t total = plan.total_bytes();
-  const auto end_of = [&](const smem_plan::entry& region) {
+  const auto end_of = [&](const smem_entry& region) {
     return region.offset + region.bytes * (region.lifetime == smem_lifetime::per_stage ? plan.num_stages : 1);
   };
   for (int i = 0; i < smem_region_count; ++i) {
-    const smem_plan::entry& one = plan.regions[i];
+    const smem_entry& one = plan.regions[i];
     if (one.bytes == 0) continue;
     if (one.offset < 0 || end_of(one) > total) return "a region lies outside of the total";
     if (x_alignment > 1 && one.offset % 16 != 0) return "a region is not aligned to 16 bytes";
     for (int j = 0; j < i; ++j) {
-      const smem_plan::entry& other = plan.regions[j];
+      const smem_entry& other = plan.regions[j];
       const bool one_overlaid = one.lifetime == smem_lifetime::overlaid;
       const bool other_overlaid = other.lifetime == smem_lifetime::overlaid;
       const bool may_share =
@@ -85,7 +85,7 @@ std::string_view fault_of(const smem_plan& plan, std::int64_t x_alignment) {
     }
   }
   if (x_alignment == 1) return {};
-  const smem_plan::entry& x = plan[smem_region::x_values];
+  const smem_entry& x = plan[smem_region::x_values];
   if (x.offset % x_alignment != 0 || x.bytes % x_alignment != 0) return "X is not aligned";
   for (const smem_region region : {smem_region::x_scales, smem_region::w_values, smem_region::w_scales})
     if (plan[region].bytes > 0 && (plan[region].offset % 128 != 0 || plan[region].bytes % 128 != 0))

@@ -190,12 +190,13 @@ class tile_search {
     const smem_plan plan = policy_.plan(arch_, problem_.formats, flags);
     const int stages = plan.stages_within(arch_.smem_block_bytes, flags.num_stages);
     const tile_price endless = price(flags, flags.num_stages, plan);
-    keep_better(best_.wished, endless, flags, stages > 0 ? stages : plan.min_stages);
     if (stages == flags.num_stages) {
+      if (best_.fitting.price < endless) return;  // and so not better than the wished-for one either
       keep_better(best_.fitting, endless, flags, stages);
     } else if (stages > 0) {
       keep_better(best_.fitting, price(flags, stages, plan), flags, stages);
     }
+    keep_better(best_.wished, endless, flags, stages > 0 ? stages : plan.min_stages);
   }
 
   TILEFIT_ALWAYS_INLINE constexpr tile_price price(const opt_flags& flags, int stages,

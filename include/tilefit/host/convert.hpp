@@ -84,6 +84,18 @@ inline void load_x(const x_operand& x, std::int64_t row, std::int64_t k0, std::i
   }
 }
 
+/// X[row, k0 ... k0 + count) of a BF16 operand as it is.
+inline void load_bf16_codes(const x_operand& x, std::int64_t row, std::int64_t k0, std::int64_t count,
+                            std::uint16_t* out) noexcept {
+  const std::int64_t stride = x.transposed ? x.row_stride : 1;
+  const std::uint8_t* from = bytes_at(x.data, 2 * (x.transposed ? k0 * x.row_stride + row : row * x.row_stride + k0));
+  if (stride == 1) {
+    std::memcpy(out, from, static_cast<std::size_t>(2 * count));
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) std::memcpy(out + i, from + 2 * i * stride, 2);
+  }
+}
+
 /// A run of W[expert, n0 ..., k0 ...) as panel[depth][strip], for every format and layout, without hurry.
 inline void widen_any(const matmul_args& args, int expert, std::int64_t n0, int columns, std::int64_t k0,
                       std::int64_t depth, int strip, float* panel) noexcept {

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "../matmul_args.hpp"
 #include "../opt_flags.hpp"
@@ -88,17 +87,20 @@ inline host_plan plan_host_matmul(const matmul_args& args, const opt_flags& flag
   const std::int64_t tile_columns = halves ? plan.block_n / 2 : plan.block_n;
   const bool cuts_blocks = args.y.type == dtype::mxfp8 && tile_columns % mx_block_size != 0;
   plan.route = plan.splits > 1 || cuts_blocks ? host_route::raw
-               : args.topk > 1                ? host_route::finished
+               : writes_every_row(args)       ? host_route::finished
                                               : host_route::direct;
   plan.part_columns = plan.route == host_route::raw ? args.n : columns;
 
   // Slots of Y to rows of the matmul, parts, then for each thread: row numbers, X, sums, panel or finished rows.
-  const std::int64_t slots = args.scatter_indx != nullptr || args.topk > 1 ? args.y.rows * args.topk : 0;
+  const std::int64_t slots = args.scatter_indx != nullptr || writes_every_row(args) ? args.y.rows * args.topk : 0;
   plan.parts_at = align_up(slots * 4, host_alignment);
   std::int64_t parts = 0;
   if (plan.route != host_route::direct)
     parts = saturating_mul(saturating_mul(plan.splits * args.m, plan.part_columns), sizeof(float));
-  plan.scratch_at = saturating_add(plan.parts_at, parts);
+  // Sizes beyond these are no machine's; below them no sum here overflows.
+  const std::int64_t tile = saturating_mul(plan.group_rows, plan.acc_stride + align_up(plan.block_k, line));
+  if (parts > std::int64_t{1} << 56 || tile > std::int64_t{1} << 48) return refuse(status_code::invalid_argument);
+  plan.scratch_at = align_up(plan.parts_at + parts, host_alignment);
   const std::int64_t row_numbers = align_up(plan.group_rows, line);
   const std::int64_t dot_floats = dot_max_rows * align_up(less(plan.split_k_depth, args.k), dot_chunk);
   plan.x_floats = more(plan.group_rows * align_up(plan.block_k, line), dot_floats);
@@ -107,12 +109,7 @@ inline host_plan plan_host_matmul(const matmul_args& args, const opt_flags& flag
       row_numbers + plan.x_floats + plan.group_rows * plan.acc_stride + more(panel, align_up(plan.block_n, line));
   const std::int64_t finish_floats = align_up(args.n, line) + 2 * align_up(columns, line);
   plan.scratch_bytes = more(tile_floats, finish_floats) * static_cast<std::int64_t>(sizeof(float));
-  const std::int64_t total =
-      saturating_add(align_up(less(plan.scratch_at, std::numeric_limits<std::int64_t>::max() / 2), host_alignment),
-                     plan.threads * plan.scratch_bytes + host_alignment);
-  if (total >= std::numeric_limits<std::int64_t>::max() / 2) return refuse(status_code::invalid_argument);
-  plan.scratch_at = align_up(plan.scratch_at, host_alignment);
-  plan.bytes = total;
+  plan.bytes = plan.scratch_at + plan.threads * plan.scratch_bytes + host_alignment;
   return plan;
 }
 
@@ -141,7 +138,7 @@ class host_matmul {
       if (offsets_[e + 1] < offsets_[e]) return false;
     if (offsets_[args_.experts] > args_.m) return false;
     const std::int64_t slots = args_.y.rows * args_.topk;
-    const bool notes = args_.scatter_indx != nullptr || args_.topk > 1;
+    const bool notes = args_.scatter_indx != nullptr || writes_every_row(args_);
     for (std::int64_t s = 0; notes && s < slots; ++s) slot_rows_[s] = -1;
     for (std::int64_t i = 0; i < args_.m; ++i) {
       const std::int64_t from = source(i);
@@ -159,7 +156,7 @@ class host_matmul {
     walk(members, scratch);
     if (plan_.route == host_route::direct) return;
     members.meet();
-    const std::int64_t items = args_.topk > 1 ? args_.y.rows : args_.m;
+    const std::int64_t items = writes_every_row(args_) ? args_.y.rows : args_.m;
     for (std::int64_t i = members.next(1); i < items; i = members.next(1)) finish(i, reinterpret_cast<float*>(scratch));
   }
 
@@ -266,14 +263,17 @@ class host_matmul {
       state.dot_split = split;
       for (int r = 0; r < state.row_count; ++r)
         for (std::int64_t k = 0; k < stride; k += dot_chunk) {
-          float chunk[dot_chunk] = {};
-          const std::int64_t left = k1 - k0 - k;
-          load_x(args_.x, source(state.rows[r]), k0 + k, left < dot_chunk ? left : dot_chunk, chunk);
-          for (int i = 0; i < dot_chunk; ++i)
-            if (bf16)
-              codes[r * stride + k + dot_order_bf16(i)] = float_to_bf16(chunk[i]);
-            else
-              state.x[r * stride + k + dot_order(i)] = chunk[i];
+          const std::int64_t from = source(state.rows[r]);
+          const std::int64_t left = k1 - k0 - k < dot_chunk ? k1 - k0 - k : dot_chunk;
+          if (bf16) {
+            std::uint16_t chunk[dot_chunk] = {};
+            load_bf16_codes(args_.x, from, k0 + k, left, chunk);
+            for (int i = 0; i < dot_chunk; ++i) codes[r * stride + k + dot_order_bf16(i)] = chunk[i];
+          } else {
+            float chunk[dot_chunk] = {};
+            load_x(args_.x, from, k0 + k, left, chunk);
+            for (int i = 0; i < dot_chunk; ++i) state.x[r * stride + k + dot_order(i)] = chunk[i];
+          }
         }
     }
     const packed_rows w = weights_at(state.expert, n0, k0);
@@ -307,14 +307,14 @@ class host_matmul {
     }
   }
 
-  /// topk > 1: row `item` of Y from its parts. Else: row `item` of the matmul.
+  /// Row `item` of Y from its parts; when only rows with a present row are written: row `item` of the matmul.
   void finish(std::int64_t item, float* scratch) const noexcept {
     constexpr std::int64_t line = host_alignment / static_cast<std::int64_t>(sizeof(float));
     const std::int64_t columns = output_columns(args_);
     float* const sums = scratch;
     float* const finished = sums + align_up(args_.n, line);
     float* const total = finished + align_up(columns, line);
-    if (args_.topk == 1) {
+    if (!writes_every_row(args_)) {
       if (!present(item)) return;
       store_y(args_, slot(item), 0, columns, finished_part(item, sums, finished));
       return;
@@ -357,7 +357,8 @@ class host_matmul {
 namespace tilefit::inline v0::host {
 
 /// Bytes that `matmul_ogs` wants in args.workspace (any alignment); 0 for a call that is refused or empty. Grows with
-/// the threads (tiles), with topk > 1 (m * columns floats) and with split_k > 1 (split_k * m * n floats).
+/// the threads (tiles), when every row of Y is
+/// written (m * columns floats) and with split_k > 1 (split_k * m * n floats).
 [[nodiscard]] inline std::size_t workspace_bytes(const matmul_args& args, const opt_flags& flags,
                                                  const execution& how = {}) noexcept {
   return static_cast<std::size_t>(detail::plan_host_matmul(args, flags, how).bytes);

@@ -14,7 +14,8 @@
 
 namespace tilefit::inline v0::host {
 
-/// One MoE layer. Y[tokens, hidden] = sum over the chosen experts of weight * down(swiglu(gate_up(X))).
+/// One MoE layer. Y[tokens, hidden] = sum over the chosen experts of weight * down(swiglu(gate_up(X))). Every row of Y
+/// is written: a token none of whose experts is here gets zeros, or keeps its old content with `accumulate`.
 struct moe_layer {
   std::int64_t tokens = 0;
   std::int64_t hidden = 0;        ///< k of gate_up, n of down

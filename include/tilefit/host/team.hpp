@@ -66,8 +66,8 @@ class team {
 
 /// Threads to use for a wish: 0 = all of the machine.
 inline int team_size(int wished) noexcept {
-  const int all = static_cast<int>(std::thread::hardware_concurrency());
-  const int size = wished > 0 ? wished : all;
+  // The machine is asked only when it has to be: that may read a file.
+  const int size = wished > 0 ? wished : static_cast<int>(std::thread::hardware_concurrency());
   return size < 1 ? 1 : size > max_team_size ? max_team_size : size;
 }
 
