@@ -191,7 +191,6 @@ class tile_search {
     const int stages = plan.stages_within(arch_.smem_block_bytes, flags.num_stages);
     const tile_price endless = price(flags, flags.num_stages, plan);
     if (stages == flags.num_stages) {
-      if (best_.fitting.price < endless) return;  // and so not better than the wished-for one either
       keep_better(best_.fitting, endless, flags, stages);
     } else if (stages > 0) {
       keep_better(best_.fitting, price(flags, stages, plan), flags, stages);
