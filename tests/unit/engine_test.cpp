@@ -96,25 +96,33 @@ struct shuffled_policy : ogs_policy {
 };
 
 /// The choice as the documentation of tile_price words it, without any pruning.
-detail::scored_tile best_by_hand(const ogs_policy& policy, std::span<const opt_flags> tiles, const arch_traits& arch,
-                                 const matmul_problem& problem, const opt_flags_constraints& constraints) {
+detail::search_result best_by_hand(const ogs_policy& policy, std::span<const opt_flags> tiles, const arch_traits& arch,
+                                   const matmul_problem& problem, const opt_flags_constraints& constraints) {
   const cost_model model(arch, problem, policy.math(arch, problem.formats),
                          arch.sm_count - constraints.idle_sms.value_or(0));
   const int split = requested_split(problem, constraints);
-  detail::scored_tile best;
+  detail::search_result best;
+  const auto keep_better = [](detail::scored_tile& kept, const detail::tile_price& price, const opt_flags& flags) {
+    const bool equal = !(price < kept.price) && !(kept.price < price);
+    if (price < kept.price || (equal && detail::flags_before(flags, kept.flags))) kept = {price, flags};
+  };
   for (const opt_flags& tile : tiles) {
+    const smem_plan plan = policy.plan(arch, problem.formats, tile);
+    const int most = constraints.num_stages.value_or(tile.num_stages);
+    const int fitting = plan.stages_within(arch.smem_block_bytes, most);
     opt_flags flags = tile;
-    const smem_plan plan = policy.plan(arch, problem.formats, flags);
-    flags.num_stages = plan.stages_within(arch.smem_block_bytes, constraints.num_stages.value_or(tile.num_stages));
-    if (flags.num_stages == 0) continue;
     flags.idle_sms = constraints.idle_sms.value_or(0);
-    const tile_work work =
-        model.work(flags.block_m, flags.block_n, flags.block_k, split, model.row_tiles(flags.block_m));
-    flags.split_k = work.split_k;
-    const detail::tile_price price{detail::broken_by(flags, flags.num_stages, constraints),
-                                   model.predict(flags, plan.stage_bytes).total_ps, plan.bytes_with(flags.num_stages)};
-    const bool equal = !(price < best.price) && !(best.price < price);
-    if (price < best.price || (equal && detail::flags_before(flags, best.flags))) best = {price, flags};
+    flags.split_k =
+        model.work(flags.block_m, flags.block_n, flags.block_k, split, model.row_tiles(flags.block_m)).split_k;
+    const auto price_with = [&](int stages) {
+      flags.num_stages = stages;
+      return detail::tile_price{detail::broken_by(flags, stages, constraints),
+                                model.predict(flags, plan.stage_bytes).total_ps, plan.bytes_with(stages)};
+    };
+    const detail::tile_price endless = price_with(most);
+    flags.num_stages = fitting > 0 ? fitting : plan.min_stages;
+    keep_better(best.wished, endless, flags);
+    if (fitting > 0) keep_better(best.fitting, price_with(fitting), flags);
   }
   return best;
 }
@@ -182,7 +190,9 @@ TEST_CASE("The choice is the best of all candidates, in whatever order they come
                              << usual.wished.block_m << " x " << usual.wished.block_n << " x " << usual.wished.block_k
                              << " with " << usual.wished.num_stages << " stages, " << choice.wished_bytes << " and "
                              << usual.wished_bytes << " B, budget " << choice.budget_bytes);
-      const detail::scored_tile best = best_by_hand(policy, tiles, arch, problem, constraints);
+      const detail::search_result by_hand = best_by_hand(policy, tiles, arch, problem, constraints);
+      const detail::scored_tile& best = by_hand.fitting;
+      if (by_hand.wished.flags != choice.wished) ++faults;
       if (best.found() != choice.has_tile() || (best.found() && best.flags != choice.flags)) {
         if (++faults <= 3)
           FAIL_CHECK(arch.name << ": " << choice.flags.block_m << " x " << choice.flags.block_n << " x "
