@@ -547,6 +547,14 @@ struct two_kernels {
 };
 static_assert(kernel_policy<two_kernels>);
 
+/// A heuristic in front of them, of which the test says what it answers.
+struct guided_kernels : two_kernels {
+  opt_flags answer;
+  constexpr opt_flags wish(const arch_traits&, const matmul_problem&, const opt_flags_constraints&) const noexcept {
+    return answer;
+  }
+};
+static_assert(has_wish<guided_kernels>);
 struct no_kernels : two_kernels {
   constexpr std::span<const opt_flags> candidates(const arch_traits&, const matmul_problem&) const noexcept {
     return {};
@@ -609,6 +617,44 @@ TEST_CASE("Policies of users: a small one, one without kernels, one whose kernel
   CHECK(huge.refused.value > huge.refused.limit);
   CHECK(huge.refused.limit == 101'376);
   CHECK_FALSE(huge.has_tile());
+}
+
+TEST_CASE("A heuristic's wish is taken where it fits and honours the constraints, whatever it answers") {
+  constexpr arch_traits arch = arch_v<arch_id::sm_120>;
+  constexpr matmul_problem problem{
+      .m = 65'536, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  const auto choose_with = [&](const opt_flags& answer, const opt_flags_constraints& constraints = {}) {
+    guided_kernels policy;
+    policy.answer = answer;
+    return make_opt_flags(arch, problem, constraints, policy);
+  };
+  constexpr opt_flags small{.block_m = 16, .block_n = 64, .block_k = 64, .num_warps = 4, .num_stages = 2};
+  CHECK(choose_with(small).status == status_code::ok);
+  CHECK(choose_with(small).flags == small);
+  // Something else is asked for: one of the kernels has it.
+  const selection constrained = choose_with(small, {.block_m = 128});
+  CHECK(constrained.status == status_code::ok);
+  CHECK(constrained.flags.block_m == 128);
+  CHECK(choose_with(small, {.block_m = 128, .strict = true}).status == status_code::ok);
+
+  opt_flags large = small;
+  large.block_m = large.block_n = 1024;
+  const selection fallback = choose_with(large);
+  CHECK(fallback.status == status_code::ok_fallback);
+  CHECK(fallback.wished == large);
+  CHECK(fallback.wished_bytes == 2 * (1024 * 64 * 2 + 1024 * 64 / 2));
+  CHECK(fallback.flags.block_m == 128);
+
+  opt_flags no_room = small;
+  no_room.num_stages = 0;
+  opt_flags nonsense = small;
+  nonsense.block_n = -64;
+  for (const opt_flags& answer : {opt_flags{}, no_room, nonsense}) {
+    const selection choice = choose_with(answer);
+    CHECK(choice.ok());
+    CHECK(choice.flags.block_m == 128);
+    CHECK(choice.flags.num_stages == 4);
+  }
 }
 
 TEST_CASE("Rows of an architecture that a user wrote") {
