@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "arch.hpp"
-#include "constraint_rules.hpp"
 #include "cost_model.hpp"
 #include "detail/math.hpp"
 #include "detail/search.hpp"
@@ -36,43 +35,6 @@ struct selection {
   constexpr bool has_tile() const noexcept { return flags.block_m > 0; }
   constexpr std::int64_t need_bytes() const noexcept { return plan.total_bytes(); }
 };
-
-namespace detail {
-
-/// Why strict constraints leave no tile: what the wished-for tile needs, or, where that would fit, the most important
-/// constraint that no kernel honours.
-constexpr refusal why_no_fit(const selection& answer, const opt_flags_constraints& constraints) noexcept {
-  using enum constraint_member;
-  if (answer.wished_bytes > answer.budget_bytes)
-    return {status_code::no_fit, "shared memory of a block", answer.wished_bytes,
-            relation::at_most,   answer.budget_bytes,        "with all constraints"};
-  struct choice {
-    constraint_id id;
-    constraint_member member;
-    int have;
-  };
-  const opt_flags& flags = answer.flags;
-  const choice choices[] = {
-      {constraint_id::block_k, block_k, flags.block_k},
-      {constraint_id::block_m, block_m, flags.block_m},
-      {constraint_id::block_n, block_n, flags.block_n},
-      {constraint_id::num_warps, num_warps, flags.num_warps},
-      {constraint_id::is_persistent, is_persistent, flags.is_persistent ? 1 : 0},
-      {constraint_id::num_stages, num_stages, flags.num_stages},
-  };
-  for (const choice& each : choices)
-    if (answer.relaxed.has(each.id))
-      return {status_code::no_fit,
-              name_of(each.member),
-              value_of(constraints, each.member).value_or(0),
-              relation::exactly,
-              each.have,
-              "as in the nearest tile that fits"};
-  return {status_code::no_fit, "epilogue_subtile",     constraints.epilogue_subtile.value_or(0),
-          relation::exactly,   flags.epilogue_subtile, "as in the nearest tile that fits"};
-}
-
-}  // namespace detail
 
 /// The problem that a choice is made for: the caller's, or with batch_invariant one that does not depend on m
 /// (128 rows for every expert, upstream's block_m for bitwise invariance).
@@ -155,7 +117,8 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
   if (searched && answer.wished_bytes > answer.budget_bytes) answer.status = status_code::ok_fallback;
   if (!answer.relaxed.empty()) {
     answer.status = status_code::ok_constraint_relaxed;
-    if (constraints.strict.value_or(false)) return refuse(detail::why_no_fit(answer, constraints));
+    if (constraints.strict.value_or(false))
+      return refuse(detail::why_no_fit(chosen, answer.relaxed, constraints, answer.wished_bytes, answer.budget_bytes));
   }
   return answer;
 }

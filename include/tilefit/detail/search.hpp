@@ -191,6 +191,8 @@ class tile_search {
     const int stages = plan.stages_within(arch_.smem_block_bytes, flags.num_stages);
     const tile_price endless = price(flags, flags.num_stages, plan);
     if (stages == flags.num_stages) {
+      // A tile that is slower than the best fitting one is slower than the wished-for one, too.
+      if (!constrained_ && best_.fitting.price.total_ps < endless.total_ps) return;
       keep_better(best_.fitting, endless, flags, stages);
     } else if (stages > 0) {
       keep_better(best_.fitting, price(flags, stages, plan), flags, stages);

@@ -1,4 +1,4 @@
-// What makes a problem unanswerable, whatever the policy.
+// What makes a question unanswerable, whatever the policy, and how an answer says so.
 // Knows: ranges of the members.
 // Must not know: tiles or kernels.
 #pragma once
@@ -80,6 +80,39 @@ constexpr refusal find_fault(const opt_flags_constraints& constraints, const arc
             arch.sm_count - 1,
             "one SM must work"};
   return {};
+}
+
+/// Why strict constraints leave no tile: what the wished-for tile needs, or, where that would fit, the most important
+/// constraint that no kernel honours.
+constexpr refusal why_no_fit(const opt_flags& nearest, constraint_set relaxed, const opt_flags_constraints& constraints,
+                             std::int64_t wished_bytes, std::int64_t budget_bytes) noexcept {
+  using enum constraint_member;
+  if (wished_bytes > budget_bytes)
+    return {status_code::no_fit, "shared memory of a block", wished_bytes, relation::at_most,
+            budget_bytes,        "with all constraints"};
+  struct choice {
+    constraint_id id;
+    constraint_member member;
+    int have;
+  };
+  const choice choices[] = {
+      {constraint_id::block_k, block_k, nearest.block_k},
+      {constraint_id::block_m, block_m, nearest.block_m},
+      {constraint_id::block_n, block_n, nearest.block_n},
+      {constraint_id::num_warps, num_warps, nearest.num_warps},
+      {constraint_id::is_persistent, is_persistent, nearest.is_persistent ? 1 : 0},
+      {constraint_id::num_stages, num_stages, nearest.num_stages},
+  };
+  for (const choice& each : choices)
+    if (relaxed.has(each.id))
+      return {status_code::no_fit,
+              name_of(each.member),
+              value_of(constraints, each.member).value_or(0),
+              relation::exactly,
+              each.have,
+              "as in the nearest tile that fits"};
+  return {status_code::no_fit, "epilogue_subtile",       constraints.epilogue_subtile.value_or(0),
+          relation::exactly,   nearest.epilogue_subtile, "as in the nearest tile that fits"};
 }
 
 }  // namespace tilefit::inline v0::detail
