@@ -51,7 +51,8 @@ concept checks_problem = requires(const Policy& policy, const arch_traits& arch,
 };
 
 /// Optional member `wish(arch, problem, constraints) -> opt_flags`: a heuristic of the policy's own. The engine takes
-/// its answer where that fits, and searches only where it does not. num_stages 0 = the heuristic found no room.
+/// its answer where that fits and honours the constraints, and searches only where it does not. num_stages 0 = the
+/// heuristic found no room; block_m 0 = it has no opinion.
 template <class Policy>
 concept has_wish = requires(const Policy& policy, const arch_traits& arch, const matmul_problem& problem,
                             const opt_flags_constraints& constraints) {

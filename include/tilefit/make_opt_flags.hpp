@@ -87,8 +87,10 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
     answer.wished = policy.wish(arch, asked, constraints);
     answer.wished.idle_sms = constraints.idle_sms.value_or(0);
     const smem_plan plan = policy.plan(arch, asked.formats, answer.wished);
-    answer.wished_bytes = plan.bytes_with(detail::max(answer.wished.num_stages, 1));
-    searched = answer.wished.num_stages < 1 || answer.wished_bytes > answer.budget_bytes;
+    answer.wished_bytes = plan.bytes_with(detail::max(answer.wished.num_stages, plan.min_stages));
+    searched = !detail::usable(answer.wished) || answer.wished.num_stages < plan.min_stages ||
+               answer.wished_bytes > answer.budget_bytes ||
+               !detail::broken_by(answer.wished, answer.wished.num_stages, constraints).empty();
     if (!searched) chosen = answer.wished;
   }
   if (searched) {

@@ -96,25 +96,33 @@ struct shuffled_policy : ogs_policy {
 };
 
 /// The choice as the documentation of tile_price words it, without any pruning.
-detail::scored_tile best_by_hand(const ogs_policy& policy, std::span<const opt_flags> tiles, const arch_traits& arch,
-                                 const matmul_problem& problem, const opt_flags_constraints& constraints) {
+detail::search_result best_by_hand(const ogs_policy& policy, std::span<const opt_flags> tiles, const arch_traits& arch,
+                                   const matmul_problem& problem, const opt_flags_constraints& constraints) {
   const cost_model model(arch, problem, policy.math(arch, problem.formats),
                          arch.sm_count - constraints.idle_sms.value_or(0));
   const int split = requested_split(problem, constraints);
-  detail::scored_tile best;
+  detail::search_result best;
+  const auto keep_better = [](detail::scored_tile& kept, const detail::tile_price& price, const opt_flags& flags) {
+    const bool equal = !(price < kept.price) && !(kept.price < price);
+    if (price < kept.price || (equal && detail::flags_before(flags, kept.flags))) kept = {price, flags};
+  };
   for (const opt_flags& tile : tiles) {
+    const smem_plan plan = policy.plan(arch, problem.formats, tile);
+    const int most = constraints.num_stages.value_or(tile.num_stages);
+    const int fitting = plan.stages_within(arch.smem_block_bytes, most);
     opt_flags flags = tile;
-    const smem_plan plan = policy.plan(arch, problem.formats, flags);
-    flags.num_stages = plan.stages_within(arch.smem_block_bytes, constraints.num_stages.value_or(tile.num_stages));
-    if (flags.num_stages == 0) continue;
     flags.idle_sms = constraints.idle_sms.value_or(0);
-    const tile_work work =
-        model.work(flags.block_m, flags.block_n, flags.block_k, split, model.row_tiles(flags.block_m));
-    flags.split_k = work.split_k;
-    const detail::tile_price price{detail::broken_by(flags, flags.num_stages, constraints),
-                                   model.predict(flags, plan.stage_bytes).total_ps, plan.bytes_with(flags.num_stages)};
-    const bool equal = !(price < best.price) && !(best.price < price);
-    if (price < best.price || (equal && detail::flags_before(flags, best.flags))) best = {price, flags};
+    flags.split_k =
+        model.work(flags.block_m, flags.block_n, flags.block_k, split, model.row_tiles(flags.block_m)).split_k;
+    const auto price_with = [&](int stages) {
+      flags.num_stages = stages;
+      return detail::tile_price{detail::broken_by(flags, stages, constraints),
+                                model.predict(flags, plan.stage_bytes).total_ps, plan.bytes_with(stages)};
+    };
+    const detail::tile_price endless = price_with(most);
+    flags.num_stages = fitting > 0 ? fitting : plan.min_stages;
+    keep_better(best.wished, endless, flags);
+    if (fitting > 0) keep_better(best.fitting, price_with(fitting), flags);
   }
   return best;
 }
@@ -174,8 +182,17 @@ TEST_CASE("The choice is the best of all candidates, in whatever order they come
       shuffled_policy policy;
       policy.tiles = tiles;
       const selection choice = make_opt_flags(arch, problem, constraints, policy);
-      if (!same_choice(choice, usual)) ++faults;
-      const detail::scored_tile best = best_by_hand(policy, tiles, arch, problem, constraints);
+      if (!same_choice(choice, usual) && ++faults <= 3)
+        FAIL_CHECK(arch.name << ", m " << problem.m << ", n " << problem.n << ", k " << problem.k << ": status "
+                             << name_of(choice.status) << " and " << name_of(usual.status) << ", wished for "
+                             << choice.wished.block_m << " x " << choice.wished.block_n << " x "
+                             << choice.wished.block_k << " with " << choice.wished.num_stages << " stages and "
+                             << usual.wished.block_m << " x " << usual.wished.block_n << " x " << usual.wished.block_k
+                             << " with " << usual.wished.num_stages << " stages, " << choice.wished_bytes << " and "
+                             << usual.wished_bytes << " B, budget " << choice.budget_bytes);
+      const detail::search_result by_hand = best_by_hand(policy, tiles, arch, problem, constraints);
+      const detail::scored_tile& best = by_hand.fitting;
+      if (by_hand.wished.flags != choice.wished) ++faults;
       if (best.found() != choice.has_tile() || (best.found() && best.flags != choice.flags)) {
         if (++faults <= 3)
           FAIL_CHECK(arch.name << ": " << choice.flags.block_m << " x " << choice.flags.block_n << " x "
@@ -530,6 +547,14 @@ struct two_kernels {
 };
 static_assert(kernel_policy<two_kernels>);
 
+/// A heuristic in front of them, of which the test says what it answers.
+struct guided_kernels : two_kernels {
+  opt_flags answer;
+  constexpr opt_flags wish(const arch_traits&, const matmul_problem&, const opt_flags_constraints&) const noexcept {
+    return answer;
+  }
+};
+static_assert(has_wish<guided_kernels>);
 struct no_kernels : two_kernels {
   constexpr std::span<const opt_flags> candidates(const arch_traits&, const matmul_problem&) const noexcept {
     return {};
@@ -593,6 +618,44 @@ TEST_CASE("Policies of users: a small one, one without kernels, one whose kernel
   CHECK(huge.refused.value > huge.refused.limit);
   CHECK(huge.refused.limit == 101'376);
   CHECK_FALSE(huge.has_tile());
+}
+
+TEST_CASE("A heuristic's wish is taken where it fits and honours the constraints, whatever it answers") {
+  constexpr arch_traits arch = arch_v<arch_id::sm_120>;
+  constexpr matmul_problem problem{
+      .m = 65'536, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  const auto choose_with = [&](const opt_flags& answer, const opt_flags_constraints& constraints = {}) {
+    guided_kernels policy;
+    policy.answer = answer;
+    return make_opt_flags(arch, problem, constraints, policy);
+  };
+  constexpr opt_flags small{.block_m = 16, .block_n = 64, .block_k = 64, .num_warps = 4, .num_stages = 2};
+  CHECK(choose_with(small).status == status_code::ok);
+  CHECK(choose_with(small).flags == small);
+  // Something else is asked for: one of the kernels has it.
+  const selection constrained = choose_with(small, {.block_m = 128});
+  CHECK(constrained.status == status_code::ok);
+  CHECK(constrained.flags.block_m == 128);
+  CHECK(choose_with(small, {.block_m = 128, .strict = true}).status == status_code::ok);
+
+  opt_flags large = small;
+  large.block_m = large.block_n = 1024;
+  const selection fallback = choose_with(large);
+  CHECK(fallback.status == status_code::ok_fallback);
+  CHECK(fallback.wished == large);
+  CHECK(fallback.wished_bytes == 2 * (1024 * 64 * 2 + 1024 * 64 / 2));
+  CHECK(fallback.flags.block_m == 128);
+
+  opt_flags no_room = small;
+  no_room.num_stages = 0;
+  opt_flags nonsense = small;
+  nonsense.block_n = -64;
+  for (const opt_flags& answer : {opt_flags{}, no_room, nonsense}) {
+    const selection choice = choose_with(answer);
+    CHECK(choice.ok());
+    CHECK(choice.flags.block_m == 128);
+    CHECK(choice.flags.num_stages == 4);
+  }
 }
 
 TEST_CASE("Rows of an architecture that a user wrote") {
