@@ -28,9 +28,9 @@ struct cost_constants {
   std::int64_t dram_efficiency = 928;
   /// Share of the nominal matrix rate that a large GEMM reaches: 694 of 990 TFLOP/s on an H200 (same run), in 1/1024.
   std::int64_t math_efficiency = 718;
-  /// Bytes an SM takes from L2 in a cycle while all others do: 5,120 B for the 108 SMs of an A100 are 47 (NVIDIA A100
-  /// white paper, "A100 L2 Cache"); two thirds of that. Judged, not measured.
-  std::int64_t l2_bytes_per_cycle = 32;
+  /// Bytes an SM takes from L2 in a cycle while all others do. 5,120 B for the 108 SMs of an A100 are 47 (NVIDIA A100
+  /// white paper, "A100 L2 Cache"); half of that. Judged, not measured.
+  std::int64_t l2_bytes_per_cycle = 24;
   /// Vector instructions per FP4 weight that is widened to 16 bits, in 1/16: about 14 per 8 values for the bits and
   /// 4 for the scale. With a native conversion: one per 2 values and one for addressing.
   std::int64_t widen_slots = 36;
@@ -79,7 +79,7 @@ constexpr math_path default_math_path(const arch_traits& arch, const matmul_form
 }
 
 /// What a prediction is made of. `total_ps` is what choices are ranked by.
-enum class cost_limiter : std::uint8_t { memory, math, widening, l2, latency };
+enum class cost_limiter : std::uint8_t { memory, math, widening, l2, latency, overhead };
 
 constexpr std::string_view name_of(cost_limiter limiter) noexcept {
   switch (limiter) {
@@ -88,6 +88,7 @@ constexpr std::string_view name_of(cost_limiter limiter) noexcept {
     case cost_limiter::widening: return "widening";
     case cost_limiter::l2: return "l2";
     case cost_limiter::latency: return "latency";
+    case cost_limiter::overhead: return "overhead";
   }
   return "?";
 }
@@ -109,6 +110,7 @@ struct tile_work {
   std::int64_t math_ps = 0;    ///< matrix instructions of a step
   std::int64_t widen_ps = 0;   ///< vector instructions of a step
   std::int64_t busy_ps = 0;    ///< both, as far as they overlap
+  std::int64_t load_ps = 0;    ///< X and W of a step from L2, packed as they lie there
   std::int64_t store_ps = 0;   ///< output tile to L2
   std::int64_t reduce_ps = 0;  ///< partial sums of split_k
   int split_k = 1;
@@ -127,21 +129,21 @@ class cost_model {
   constexpr std::int64_t row_tiles(int block_m) const noexcept;
 
   /// Work of tiles of this size. split_k == 0: as many blocks along K as fill SMs that would otherwise idle, a power
-  /// of two that leaves each at least four K steps.
-  constexpr tile_work work(int block_m, int block_n, int block_k, int split_k, std::int64_t row_tiles) const noexcept;
+  /// of two up to flags.split_k that leaves each at least four K steps.
+  constexpr tile_work work(const opt_flags& flags, int split_k, std::int64_t row_tiles) const noexcept;
 
-  /// Prediction for tiles that run with `stages` stages of `stage_bytes` each; persistence and epilogue from `flags`.
-  TILEFIT_ALWAYS_INLINE constexpr predicted_cost predict(const tile_work& work, const opt_flags& flags, int stages,
-                                                         std::int64_t stage_bytes) const noexcept;
+  /// Prediction for tiles that run with `stages` stages; persistence and epilogue from `flags`.
+  TILEFIT_ALWAYS_INLINE constexpr predicted_cost predict(const tile_work& work, const opt_flags& flags,
+                                                         int stages) const noexcept;
 
   /// Prediction for complete flags.
-  constexpr predicted_cost predict(const opt_flags& flags, std::int64_t stage_bytes) const noexcept {
-    const tile_work tile = work(flags.block_m, flags.block_n, flags.block_k, flags.split_k, row_tiles(flags.block_m));
-    return predict(tile, flags, flags.num_stages, stage_bytes);
+  constexpr predicted_cost predict(const opt_flags& flags) const noexcept {
+    const tile_work tile = work(flags, flags.split_k, row_tiles(flags.block_m));
+    return predict(tile, flags, flags.num_stages);
   }
 
-  /// A time that no tile of these rows and columns gets below, whatever its K step, stages and epilogue.
-  constexpr std::int64_t least_ps(int block_m, int block_n, int split_k, std::int64_t row_tiles) const noexcept;
+  /// A time that no tile of these rows, columns and split gets below, whatever its K step, stages and epilogue.
+  constexpr std::int64_t least_ps(const opt_flags& flags, int split_k, std::int64_t row_tiles) const noexcept;
 
  private:
   /// Times are cut off here, at 13 days, so that the sum of a few stays in 64 bits.
@@ -156,16 +158,17 @@ class cost_model {
     return detail::saturating_mul(count, rate) >> rate_bits;
   }
 
-  /// Matrix and vector instructions of so many K elements of a tile.
-  struct instruction_time {
-    std::int64_t math_ps, widen_ps, busy_ps;
+  /// What so many K elements of a tile take an SM.
+  struct step_time {
+    std::int64_t math_ps, widen_ps, busy_ps, load_ps;
   };
-  constexpr instruction_time instructions(int block_m, int block_n, int depth) const noexcept {
+  constexpr step_time step(int block_m, int block_n, int depth) const noexcept {
     const std::int64_t math_ps = (std::int64_t{block_m} * block_n * depth * mac_rate_) >> rate_bits;
     const std::int64_t widen_ps = (std::int64_t{block_n} * depth * widen_rate_) >> rate_bits;
     const std::int64_t lesser_ps = detail::min(math_ps, widen_ps);
     const std::int64_t beside_ps = overlapped_ ? lesser_ps >> constants_.overlap_shift : lesser_ps;
-    return {math_ps, widen_ps, detail::max(math_ps, widen_ps) + beside_ps};
+    const std::int64_t bytes = (block_m * x_bytes_ + block_n * w_bytes_) * depth / 32;
+    return {math_ps, widen_ps, detail::max(math_ps, widen_ps) + beside_ps, (bytes * l2_rate_) >> rate_bits};
   }
 
   /// Output tile to L2; partial sums keep all columns, a gated activation halves them.
@@ -190,7 +193,8 @@ class cost_model {
   std::int64_t mac_rate_ = 0, widen_rate_ = 0, l2_rate_ = 0;  // per SM
   std::int64_t dram_rate_ = 0;
   std::int64_t memory_ps_ = 0;
-  int y_bits_;  // of the output, per column before the activation
+  std::int64_t x_bytes_ = 0, w_bytes_ = 0;  // of 32 elements along K, scales included
+  int y_bits_;                              // of the output, per column before the activation
   bool overlapped_;
   cost_constants constants_;
 };
@@ -243,8 +247,8 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
   const std::int64_t lanes = arch.vendor == vendor_id::nvidia ? constants.nvidia_lanes : constants.amd_lanes;
   // Rates that no chip has are cut off, so that no product of block sizes up to max_block leaves 64 bits.
   constexpr std::int64_t slowest = unit * 64;
-  mac_rate_ =
-      2000 * arch.sm_count * unit / detail::max<std::int64_t>(path.gflops, 1) * 1024 / constants.math_efficiency;
+  mac_rate_ = std::int64_t{2000} * arch.sm_count * unit / detail::max<std::int64_t>(path.gflops, 1) * 1024 /
+              constants.math_efficiency;
   mac_rate_ = detail::min(mac_rate_, slowest);
   widen_rate_ = path.widen_slots * 1'000'000 * unit / (16 * lanes * clock);
   l2_rate_ = 1'000'000 * unit / (constants.l2_bytes_per_cycle * clock);
@@ -253,6 +257,8 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
   const auto values_and_scales = [&](dtype type, std::int64_t count) {
     return bytes_of(type, count) + (has_block_scales(type) ? count / formats.scale_block : 0);
   };
+  x_bytes_ = values_and_scales(formats.x, 32);
+  w_bytes_ = values_and_scales(formats.w, 32);
   const std::int64_t x_rows = formats.gather ? detail::ceil_div(m_, topk) : m_;
   const std::int64_t bytes = detail::saturating_mul(values_and_scales(formats.w, n_ * k_), active_) +
                              values_and_scales(formats.x, x_rows * k_) +
@@ -275,20 +281,19 @@ constexpr std::int64_t cost_model::row_tiles(int block_m) const noexcept {
   return detail::max(active_, detail::ceil_div(2 * m_ + active_ * block_m, 2 * std::int64_t{block_m}));
 }
 
-constexpr tile_work cost_model::work(int block_m, int block_n, int block_k, int split_k,
-                                     std::int64_t row_tiles) const noexcept {
+constexpr tile_work cost_model::work(const opt_flags& flags, int split_k, std::int64_t row_tiles) const noexcept {
   tile_work work;
-  const std::int64_t columns = detail::ceil_div_pow2(n_, block_n);
-  const std::int64_t steps = detail::ceil_div_pow2(k_, block_k);
+  const std::int64_t columns = detail::ceil_div_pow2(n_, flags.block_n);
+  const std::int64_t steps = detail::ceil_div_pow2(k_, flags.block_k);
   work.tiles = detail::saturating_mul(row_tiles * columns, batch_);
+  work.steps = steps;
   work.split_k = split_k;
   if (split_k == 0) {
     work.split_k = 1;
-    while (work.split_k < 16 && work.tiles <= sms_ && work.tiles * work.split_k * 2 <= sms_ &&
+    while (work.split_k * 2 <= flags.split_k && work.tiles <= sms_ && work.tiles * work.split_k * 2 <= sms_ &&
            steps >= work.split_k * 8)
       work.split_k *= 2;
   }
-  work.steps = steps;
   if (work.split_k > 1) {
     // Every partial tile is written and read back in FP32, in a second kernel.
     const std::int64_t partial_bytes = detail::saturating_mul(8 * m_ * n_, std::int64_t{work.split_k} * batch_);
@@ -297,22 +302,24 @@ constexpr tile_work cost_model::work(int block_m, int block_n, int block_k, int 
     work.steps = detail::ceil_div_pow2(steps, work.split_k);
   }
   work.waves = waves(work.tiles);
-  const instruction_time step = instructions(block_m, block_n, block_k);
-  work.math_ps = step.math_ps;
-  work.widen_ps = step.widen_ps;
-  work.busy_ps = step.busy_ps;
-  work.store_ps = store_ps(block_m, block_n, work.split_k > 1 ? 32 : y_bits_);
+  const step_time one = step(flags.block_m, flags.block_n, flags.block_k);
+  work.math_ps = one.math_ps;
+  work.widen_ps = one.widen_ps;
+  work.busy_ps = one.busy_ps;
+  work.load_ps = one.load_ps;
+  work.store_ps = store_ps(flags.block_m, flags.block_n, work.split_k > 1 ? 32 : y_bits_);
   return work;
 }
 
-constexpr std::int64_t cost_model::least_ps(int block_m, int block_n, int split_k,
+constexpr std::int64_t cost_model::least_ps(const opt_flags& flags, int split_k,
                                             std::int64_t row_tiles) const noexcept {
-  const std::int64_t tiles = detail::saturating_mul(row_tiles * detail::ceil_div_pow2(n_, block_n), batch_);
-  const bool one_block_each = split_k == 1 || (split_k == 0 && (tiles > sms_ || tiles * 2 > sms_));
+  const std::int64_t tiles = detail::saturating_mul(row_tiles * detail::ceil_div_pow2(n_, flags.block_n), batch_);
+  const bool may_split = split_k > 1 || (split_k == 0 && flags.split_k > 1 && tiles <= sms_ / 2);
   std::int64_t tile_ps = 0;
-  if (one_block_each) {
+  if (!may_split) {
     constexpr int depth = 32;
-    tile_ps = k_ / depth * instructions(block_m, block_n, depth).busy_ps + store_ps(block_m, block_n, y_bits_) +
+    const step_time one = step(flags.block_m, flags.block_n, depth);
+    tile_ps = k_ / depth * detail::max(one.busy_ps, one.load_ps) + store_ps(flags.block_m, flags.block_n, y_bits_) +
               constants_.subtile_ps;
   }
   const std::int64_t other_ps = constants_.launch_ps + constants_.load_latency_ps + constants_.tile_ps;
@@ -320,13 +327,12 @@ constexpr std::int64_t cost_model::least_ps(int block_m, int block_n, int split_
 }
 
 TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_work& work, const opt_flags& flags,
-                                                                   int stages,
-                                                                   std::int64_t stage_bytes) const noexcept {
-  const std::int64_t load_ps = (stage_bytes * l2_rate_) >> rate_bits;
+                                                                   int stages) const noexcept {
   // 32 bits, for the fast division; a stage in flight for each but the one that is worked on.
   const std::int64_t latency_ps = constants_.load_latency_ps / static_cast<std::uint32_t>(detail::max(stages - 1, 1));
-  const std::int64_t hidden_ps = detail::max(load_ps, latency_ps);
-  const std::int64_t step_ps = stages > 1 ? detail::max(work.busy_ps, hidden_ps) : work.busy_ps + load_ps + latency_ps;
+  const std::int64_t hidden_ps = detail::max(work.load_ps, latency_ps);
+  const std::int64_t step_ps =
+      stages > 1 ? detail::max(work.busy_ps, hidden_ps) : work.busy_ps + work.load_ps + latency_ps;
   const std::int64_t pieces_ps = constants_.subtile_ps * detail::max(flags.epilogue_subtile, 1);
   // A persistent kernel fills its pipeline once; others once per tile.
   const std::int64_t fill_ps = constants_.load_latency_ps + constants_.tile_ps;
@@ -339,12 +345,14 @@ TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_wo
   cost.loop_ps = times(work.waves, per_tile_ps) - refill_ps;
   cost.other_ps = constants_.launch_ps + fill_ps + work.reduce_ps;
   cost.total_ps = side_by_side(cost.loop_ps) + cost.other_ps;
-  if (cost.memory_ps >= cost.loop_ps) {
+  if (cost.other_ps >= detail::max(cost.memory_ps, cost.loop_ps)) {
+    cost.limiter = cost_limiter::overhead;
+  } else if (cost.memory_ps >= cost.loop_ps) {
     cost.limiter = cost_limiter::memory;
   } else if (work.busy_ps >= hidden_ps) {
     cost.limiter = work.math_ps >= work.widen_ps ? cost_limiter::math : cost_limiter::widening;
   } else {
-    cost.limiter = load_ps >= latency_ps ? cost_limiter::l2 : cost_limiter::latency;
+    cost.limiter = work.load_ps >= latency_ps ? cost_limiter::l2 : cost_limiter::latency;
   }
   return cost;
 }

@@ -18,7 +18,8 @@
 
 namespace tilefit::inline v0 {
 
-/// A family of kernels. Candidates are complete flags; their num_stages is the most stages worth having.
+/// A family of kernels. Candidates are complete flags, but that num_stages is the most stages worth having and
+/// split_k the most blocks that kernel can share a tile among along K (1 = it cannot).
 ///  * name()                     what explain calls it
 ///  * candidates(arch, problem)  every tile there is a kernel for, in any order
 ///  * plan(arch, formats, flags) shared memory of a tile: built with smem_plan::add

@@ -50,7 +50,7 @@ constexpr matmul_problem reference_problem(const matmul_problem& problem,
 /// Chooses the tile for `problem` on `arch` among the kernels of `policy`.
 ///
 /// Never throws, allocates or asserts, and gives the same answer in a constant expression. Statuses:
-///  * ok, ok_fallback (no room for one stage of the wished-for tile), ok_constraint_relaxed, empty (nothing to launch)
+///  * ok, ok_fallback (no room for the wished-for tile), ok_constraint_relaxed, empty (nothing to launch)
 ///  * invalid_problem, invalid_constraint, unsupported_dtype, unsupported_feature, constraint_refused: see `refused`
 ///  * no_fit: strict constraints that no fitting tile honours, or a policy none of whose tiles fit
 /// Constraints are relaxed least important first, see constraint_id; split_k, idle_sms and batch_invariant never are.
@@ -88,8 +88,8 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
     answer.wished.idle_sms = constraints.idle_sms.value_or(0);
     const smem_plan plan = policy.plan(arch, asked.formats, answer.wished);
     answer.wished_bytes = plan.bytes_with(detail::max(answer.wished.num_stages, plan.min_stages));
-    searched = !detail::usable(answer.wished) || answer.wished.num_stages < plan.min_stages ||
-               answer.wished_bytes > answer.budget_bytes ||
+    searched = !detail::usable(answer.wished) || !detail::launchable(answer.wished, arch) ||
+               answer.wished.num_stages < plan.min_stages || answer.wished_bytes > answer.budget_bytes ||
                !detail::broken_by(answer.wished, answer.wished.num_stages, constraints).empty();
     if (!searched) chosen = answer.wished;
   }
@@ -112,9 +112,9 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
   answer.flags = chosen;
   answer.plan = policy.plan(arch, asked.formats, chosen);
   answer.plan.place(chosen.num_stages);
-  answer.cost = model.predict(chosen, answer.plan.stage_bytes);
+  answer.cost = model.predict(chosen);
   answer.relaxed = detail::broken_by(chosen, chosen.num_stages, constraints);
-  if (searched && answer.wished_bytes > answer.budget_bytes) answer.status = status_code::ok_fallback;
+  if (has_wish<Policy> ? searched : answer.wished_bytes > answer.budget_bytes) answer.status = status_code::ok_fallback;
   if (!answer.relaxed.empty()) {
     answer.status = status_code::ok_constraint_relaxed;
     if (constraints.strict.value_or(false))

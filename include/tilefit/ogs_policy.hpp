@@ -54,6 +54,7 @@ struct tile_grid {
                             .num_stages = 8,
                             .group_m = 8,
                             .xcd_swizzle = xcd_swizzle,
+                            .split_k = 16,
                             .is_persistent = persistent_pieces > 0,
                             .epilogue_subtile = persistent_pieces > 1 ? persistent_pieces : 1,
                             .w_cache = cache_hint::evict_first});
@@ -125,7 +126,12 @@ struct ogs_policy {
     using enum status_code;
     const matmul_formats& formats = problem.formats;
     if (formats.x == dtype::fp32)
-      return {unsupported_dtype, "number of bits of X", bits_of(formats.x), relation::at_most, 16};
+      return {unsupported_dtype,
+              "number of bits of X",
+              bits_of(formats.x),
+              relation::at_most,
+              16,
+              "X is bf16, fp16, e4m3, mxfp8 or mxfp4"};
     if (formats.w != dtype::mxfp4 && formats.w != dtype::bf16 && formats.w != dtype::fp8_e4m3)
       return {unsupported_dtype,
               "number of bits of W",
@@ -144,7 +150,12 @@ struct ogs_policy {
     if (problem.n % 32 != 0) return {unsupported_feature, "n", problem.n, relation::multiple_of, 32};
     if (problem.k % 32 != 0) return {unsupported_feature, "k", problem.k, relation::multiple_of, 32};
     if (arch.bf16_gflops == 0)
-      return {unsupported_dtype, "BF16 rate of the architecture", 0, relation::at_least, 1, "its row has none"};
+      return {unsupported_dtype,
+              "BF16 rate of the architecture",
+              0,
+              relation::at_least,
+              1,
+              "it has no matrix instruction that these kernels use"};
     return {};
   }
 

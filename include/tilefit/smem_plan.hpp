@@ -23,7 +23,7 @@ enum class smem_region : std::uint8_t {
   w_values,     ///< columns of W
   w_scales,     ///< E8M0 bytes of W
   w_padding,    ///< bytes that a packed FP4 operand wastes where the hardware wants one value per byte
-  barriers,     ///< mbarriers of a stage
+  barriers,     ///< mbarriers of the stages
   row_indx,     ///< gather and scatter indices of the tile's rows
   bias,         ///< bias of the tile's columns
   accumulator,  ///< output tile on its way to memory
@@ -148,13 +148,16 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_tr
   plan.add(smem_region::w_values, bytes_of(formats.w, n * k), per_stage, 128);
   if (has_block_scales(formats.w))
     plan.add(smem_region::w_scales, detail::div_pow2(n * k, formats.scale_block), per_stage, 128);
-  // A full and an empty mbarrier of 8 B each.
-  if (arch.features.has(feature::bulk_copy)) plan.add(smem_region::barriers, 16, per_stage);
+  // A full and an empty mbarrier of 8 B for each stage, where the output tile never lies over them.
+  if (arch.features.has(feature::bulk_copy)) plan.add(smem_region::barriers, 16 * flags.num_stages, fixed, 128);
   plan.add(smem_region::row_indx, 4 * m * ((formats.gather ? 1 : 0) + (formats.scatter ? 1 : 0)), fixed, 128);
   if (formats.bias) plan.add(smem_region::bias, 4 * n, fixed, 128);
-  const std::int64_t columns = formats.act == activation::swiglu ? n / 2 : n;
+  // Partial sums of a split tile leave in FP32 with all their columns; a later kernel applies the epilogue.
+  const bool partial = flags.split_k > 1;
+  const std::int64_t columns = formats.act == activation::swiglu && !partial ? n / 2 : n;
   const int subtile = flags.epilogue_subtile > 0 ? flags.epilogue_subtile : 1;
-  plan.add(smem_region::accumulator, detail::div_pow2(bytes_of(formats.y, m * columns), subtile),
+  plan.add(smem_region::accumulator,
+           detail::div_pow2(bytes_of(partial ? dtype::fp32 : formats.y, m * columns), subtile),
            flags.is_persistent ? fixed : overlaid, 128);
   return plan;
 }

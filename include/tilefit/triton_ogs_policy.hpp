@@ -1,4 +1,5 @@
 // L3: Triton's `matmul_ogs` as a policy, for engines that run Triton kernels and want a chooser that cannot fail.
+// Where upstream's answer fits it is the answer, even where a smaller budget would have led to a faster tile.
 // Knows: what two upstream releases choose, as arithmetic. Must not know: how a replacement is searched (the engine
 // does).
 //
@@ -124,6 +125,20 @@ struct triton_ogs_policy {
   constexpr int nvidia_block_m(const arch_traits& arch, const matmul_problem& problem,
                                const opt_flags_constraints& constraints) const noexcept;
   constexpr int nvidia_warps(const opt_flags& flags) const noexcept;
+  /// Blocks along K that fill idle SMs: in 3.4.0, by plain kernels.
+  constexpr int nvidia_split(const arch_traits& arch, const matmul_problem& problem,
+                             const opt_flags& flags) const noexcept {
+    if (is_2025() || flags.is_persistent) return 1;
+    const std::int64_t tiles = detail::ceil_div(problem.m, flags.block_m) * detail::ceil_div(problem.n, flags.block_n);
+    const std::int64_t steps = detail::ceil_div(problem.k, flags.block_k);
+    return static_cast<int>(detail::max<std::int64_t>(1, detail::min(arch.sm_count / tiles, steps / 4)));
+  }
+  constexpr int amd_split(const arch_traits& arch, const matmul_problem& problem,
+                          const opt_flags& flags) const noexcept {
+    if (is_2025() || flags.is_persistent) return 1;
+    const std::int64_t tiles = row_tiles(problem, flags.block_m) * detail::ceil_div(problem.n, flags.block_n);
+    return static_cast<int>(detail::max<std::int64_t>(1, arch.sm_count / tiles));
+  }
   constexpr opt_flags nvidia_wish(const arch_traits& arch, const matmul_problem& problem,
                                   const opt_flags_constraints& constraints) const noexcept;
   constexpr opt_flags amd_wish(const arch_traits& arch, const matmul_problem& problem,
@@ -244,13 +259,8 @@ constexpr opt_flags triton_ogs_policy::nvidia_wish(const arch_traits& arch, cons
   }
   flags.block_k = constraints.block_k.value_or(flags.block_k);
 
-  if (const int split = requested_split(problem, constraints); split > 0) {
-    flags.split_k = split;
-  } else if (!is_2025() && !flags.is_persistent) {
-    const std::int64_t tiles = detail::ceil_div(problem.m, flags.block_m) * detail::ceil_div(problem.n, flags.block_n);
-    const std::int64_t steps = detail::ceil_div(problem.k, flags.block_k);
-    flags.split_k = static_cast<int>(detail::max<std::int64_t>(1, detail::min(arch.sm_count / tiles, steps / 4)));
-  }
+  const int split = requested_split(problem, constraints);
+  flags.split_k = split > 0 ? split : nvidia_split(arch, problem, flags);
 
   for (const int subtile : {1, 2, 4}) {
     if (constraints.epilogue_subtile && subtile > 1) break;
@@ -296,12 +306,8 @@ constexpr opt_flags triton_ogs_policy::amd_wish(const arch_traits& arch, const m
   if (gfx950 && flags.block_m == 128) flags.block_n = 512;
   flags.block_k = gfx950 ? 256 : 128;
   flags.is_persistent = constraints.is_persistent.value_or(false);
-  if (const int split = requested_split(problem, constraints); split > 0) {
-    flags.split_k = split;
-  } else if (!is_2025() && !flags.is_persistent) {
-    const std::int64_t grid = tiles * detail::ceil_div(problem.n, flags.block_n);
-    flags.split_k = static_cast<int>(detail::max<std::int64_t>(1, arch.sm_count / grid));
-  }
+  const int split = requested_split(problem, constraints);
+  flags.split_k = split > 0 ? split : amd_split(arch, problem, flags);
   flags.num_warps = problem.m <= 16 ? 2 : 8;
   flags.epilogue_subtile = constraints.epilogue_subtile.value_or(is_2025() ? 1 : 0);
   if (is_2025() && gfx950 && bits_of(problem.formats.x) == 16) {
@@ -338,11 +344,13 @@ constexpr opt_flags triton_ogs_policy::adapt(const arch_traits& arch, const matm
     flags.xcd_swizzle = upstream.xcd_swizzle;
     flags.epilogue_subtile = upstream.epilogue_subtile;
     flags.num_warps = upstream.num_warps;
+    flags.split_k = amd_split(arch, problem, flags);
     return flags;
   }
   if (constraints.epilogue_subtile) flags.epilogue_subtile = *constraints.epilogue_subtile;
-  const bool may_persist = (has_tma || (!is_2025() && constraints.is_persistent.value_or(false))) &&
-                           bits_of(problem.formats.y) < 32 && !(is_2025() && hopper_layout());
+  const bool reachable = has_tma || (!is_2025() && constraints.is_persistent.value_or(false));
+  const bool may_persist =
+      must_persist(arch) || (reachable && bits_of(problem.formats.y) < 32 && !(is_2025() && hopper_layout()));
   const bool insisted = constraints.is_persistent.value_or(false);
   if (flags.is_persistent && !may_persist && !insisted) return none;
   if (!flags.is_persistent && must_persist(arch) && constraints.is_persistent.value_or(true)) return none;
@@ -352,6 +360,7 @@ constexpr opt_flags triton_ogs_policy::adapt(const arch_traits& arch, const matm
   if (arch.compute_capability < 100 && !constraints.block_k && flags.block_k > 128) return none;
   flags.group_m = 8;
   flags.num_warps = constraints.num_warps.value_or(nvidia_warps(flags));
+  flags.split_k = nvidia_split(arch, problem, flags);
   return flags;
 }
 

@@ -107,17 +107,17 @@ detail::search_result best_by_hand(const ogs_policy& policy, std::span<const opt
     if (price < kept.price || (equal && detail::flags_before(flags, kept.flags))) kept = {price, flags};
   };
   for (const opt_flags& tile : tiles) {
-    const smem_plan plan = policy.plan(arch, problem.formats, tile);
-    const int most = constraints.num_stages.value_or(tile.num_stages);
-    const int fitting = plan.stages_within(arch.smem_block_bytes, most);
     opt_flags flags = tile;
+    flags.num_stages = constraints.num_stages.value_or(tile.num_stages);
     flags.idle_sms = constraints.idle_sms.value_or(0);
-    flags.split_k =
-        model.work(flags.block_m, flags.block_n, flags.block_k, split, model.row_tiles(flags.block_m)).split_k;
+    flags.split_k = model.work(tile, split, model.row_tiles(tile.block_m)).split_k;
+    const smem_plan plan = policy.plan(arch, problem.formats, flags);
+    const int most = flags.num_stages;
+    const int fitting = plan.stages_within(arch.smem_block_bytes, most);
     const auto price_with = [&](int stages) {
       flags.num_stages = stages;
-      return detail::tile_price{detail::broken_by(flags, stages, constraints),
-                                model.predict(flags, plan.stage_bytes).total_ps, plan.bytes_with(stages)};
+      return detail::tile_price{detail::broken_by(flags, stages, constraints), model.predict(flags).total_ps,
+                                plan.bytes_with(stages)};
     };
     const detail::tile_price endless = price_with(most);
     flags.num_stages = fitting > 0 ? fitting : plan.min_stages;

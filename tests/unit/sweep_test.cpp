@@ -63,7 +63,7 @@ constexpr epilogue epilogues[] = {
 constexpr dtype x_formats[] = {dtype::bf16, dtype::fp16, dtype::fp8_e4m3, dtype::mxfp8, dtype::mxfp4};
 
 /// What is wrong with the storage of a tile, or nothing: regions disjoint (but overlaid ones over staged ones), inside
-/// of the total, staged operands at multiples of 128 B, and X at multiples of `x_alignment`, as a copy of every stage.
+/// of the total, every region at a multiple of 128 B, and X at multiples of `x_alignment`, as a copy of every stage.
 std::string_view fault_of(const smem_plan& plan, std::int64_t x_alignment) {
   const std::int64_t total = plan.total_bytes();
   const auto end_of = [&](const smem_entry& region) {
@@ -73,7 +73,7 @@ std::string_view fault_of(const smem_plan& plan, std::int64_t x_alignment) {
     const smem_entry& one = plan.regions[i];
     if (one.bytes == 0) continue;
     if (one.offset < 0 || end_of(one) > total) return "a region lies outside of the total";
-    if (x_alignment > 1 && one.offset % 16 != 0) return "a region is not aligned to 16 bytes";
+    if (x_alignment > 1 && one.offset % 128 != 0) return "a region is not aligned to 128 bytes";
     for (int j = 0; j < i; ++j) {
       const smem_entry& other = plan.regions[j];
       const bool one_overlaid = one.lifetime == smem_lifetime::overlaid;

@@ -86,6 +86,11 @@ constexpr bool usable(const opt_flags& flags) noexcept {
   return static_cast<unsigned>(largest) < static_cast<unsigned>(max_block) && flags.num_stages > 0;
 }
 
+/// True when a block may have as many threads as these warps are. (A row without the number says nothing.)
+constexpr bool launchable(const opt_flags& flags, const arch_traits& arch) noexcept {
+  return arch.threads_per_block <= 0 || std::int64_t{flags.num_warps} * arch.wave_size <= arch.threads_per_block;
+}
+
 /// One search: what every candidate is measured with, and the best ones so far.
 template <kernel_policy Policy>
 class tile_search {
@@ -122,12 +127,16 @@ class tile_search {
   }
 
  private:
-  /// Candidates next to each other with the same rows and columns, and a time that none of them gets below.
+  /// Candidates next to each other with the same rows, columns and split, and a time that none of them gets below.
   struct tile_run {
     std::int64_t least_ps = 0;
     std::uint32_t begin = 0, end = 0;
   };
   static constexpr std::uint32_t most_runs = 32;
+
+  static constexpr bool same_bound(const opt_flags& a, const opt_flags& b) noexcept {
+    return a.block_m == b.block_m && a.block_n == b.block_n && a.split_k == b.split_k;
+  }
 
   /// Tries a run only where its bound is not worse than the best time so far; the one with the lowest bound first.
   constexpr void try_bounded(std::span<const opt_flags> candidates) noexcept {
@@ -135,17 +144,16 @@ class tile_search {
     const auto size = static_cast<std::uint32_t>(candidates.size());
     std::uint32_t count = 0, first = 0;
     for (std::uint32_t begin = 0; begin < size;) {
-      const int block_m = candidates[begin].block_m, block_n = candidates[begin].block_n;
       std::uint32_t end = begin + 1;
-      while (end < size && candidates[end].block_m == block_m && candidates[end].block_n == block_n) ++end;
+      while (end < size && same_bound(candidates[end], candidates[begin])) ++end;
       if (count == most_runs) {
         runs[count - 1].end = size;
         runs[count - 1].least_ps = 0;
         break;
       }
       if (usable(candidates[begin])) {
-        count_rows(block_m);
-        runs[count] = {model_.least_ps(block_m, block_n, split_k_, row_tiles_), begin, end};
+        count_rows(candidates[begin].block_m);
+        runs[count] = {model_.least_ps(candidates[begin], split_k_, row_tiles_), begin, end};
         if (runs[count].least_ps < runs[first].least_ps) first = count;
         ++count;
       }
@@ -176,42 +184,44 @@ class tile_search {
   }
 
   /// Prices one candidate with all the stages it asks for and, if those are fewer, with the stages that fit.
-  constexpr void try_tile(const opt_flags& flags) noexcept {
-    if (!usable(flags)) return;
-    count_rows(flags.block_m);
-    if (flags.block_n != block_n_ || flags.block_k != block_k_) {
-      block_n_ = flags.block_n;
-      block_k_ = flags.block_k;
-      work_ = model_.work(flags.block_m, flags.block_n, flags.block_k, split_k_, row_tiles_);
+  constexpr void try_tile(const opt_flags& candidate) noexcept {
+    if (!usable(candidate) || !launchable(candidate, arch_)) return;
+    count_rows(candidate.block_m);
+    if (candidate.block_n != block_n_ || candidate.block_k != block_k_ || candidate.split_k != most_split_k_) {
+      block_n_ = candidate.block_n;
+      block_k_ = candidate.block_k;
+      most_split_k_ = candidate.split_k;
+      work_ = model_.work(candidate, split_k_, row_tiles_);
     }
-    // With all its stages and nothing to load: no better, so not worth counting bytes for.
-    if (!constrained_ && model_.predict(work_, flags, flags.num_stages, 0).total_ps > best_.fitting.price.total_ps)
-      return;
+    // With all its stages no better, so not worth counting bytes for.
+    const std::int64_t endless_ps = model_.predict(work_, candidate, candidate.num_stages).total_ps;
+    if (!constrained_ && endless_ps > best_.fitting.price.total_ps) return;
+    opt_flags flags = candidate;
+    flags.split_k = work_.split_k;
     const smem_plan plan = policy_.plan(arch_, problem_.formats, flags);
     const int stages = plan.stages_within(arch_.smem_block_bytes, flags.num_stages);
-    const tile_price endless = price(flags, flags.num_stages, plan);
+    const tile_price endless = price(flags, flags.num_stages, plan, endless_ps);
     if (stages == flags.num_stages) {
-      // A tile that is slower than the best fitting one is slower than the wished-for one, too.
-      if (!constrained_ && best_.fitting.price.total_ps < endless.total_ps) return;
       keep_better(best_.fitting, endless, flags, stages);
     } else if (stages > 0) {
-      keep_better(best_.fitting, price(flags, stages, plan), flags, stages);
+      const std::int64_t total_ps = model_.predict(work_, flags, stages).total_ps;
+      keep_better(best_.fitting, price(flags, stages, plan, total_ps), flags, stages);
     }
     keep_better(best_.wished, endless, flags, stages > 0 ? stages : plan.min_stages);
   }
 
-  TILEFIT_ALWAYS_INLINE constexpr tile_price price(const opt_flags& flags, int stages,
-                                                   const smem_plan& plan) const noexcept {
-    return {constrained_ ? broken_by(flags, stages, constraints_) : constraint_set{},
-            model_.predict(work_, flags, stages, plan.stage_bytes).total_ps, plan.bytes_with(stages)};
+  TILEFIT_ALWAYS_INLINE constexpr tile_price price(const opt_flags& flags, int stages, const smem_plan& plan,
+                                                   std::int64_t total_ps) const noexcept {
+    return {constrained_ ? broken_by(flags, stages, constraints_) : constraint_set{}, total_ps,
+            plan.bytes_with(stages)};
   }
 
+  /// Keeps the better one of `best` and a candidate that runs with so many stages.
   TILEFIT_ALWAYS_INLINE constexpr void keep_better(scored_tile& best, const tile_price& price, const opt_flags& flags,
                                                    int stages) const noexcept {
     if (best.price < price) return;
     opt_flags complete = flags;
     complete.num_stages = stages;
-    complete.split_k = work_.split_k;
     if (price < best.price || flags_before(complete, best.flags)) best = {price, complete};
   }
 
@@ -224,7 +234,7 @@ class tile_search {
   int split_k_;
   search_result best_;
   // Facts of the tile size looked at last; neighbours in a list of candidates tend to share it.
-  int block_m_ = 0, block_n_ = 0, block_k_ = 0;
+  int block_m_ = 0, block_n_ = 0, block_k_ = 0, most_split_k_ = 0;
   std::int64_t row_tiles_ = 0;
   tile_work work_;
 };

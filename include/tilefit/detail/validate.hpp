@@ -65,13 +65,23 @@ constexpr refusal find_fault(const matmul_problem& problem) noexcept {
 
 /// An architecture that nothing can run on, and constraints that no tile of any policy can meet on it.
 constexpr refusal find_fault(const opt_flags_constraints& constraints, const arch_traits& arch) noexcept {
-  if (arch.sm_count < 1)
-    return {status_code::unsupported_feature, "sm_count", arch.sm_count, relation::at_least, 1, "of the architecture"};
+  constexpr int most_sms = 1 << 16, most_lanes = 1 << 10;
+  const auto fault = [](std::string_view name, std::int64_t value, relation must_be, std::int64_t limit) {
+    return refusal{status_code::unsupported_feature, name, value, must_be, limit, "a number of the architecture"};
+  };
+  if (arch.sm_count < 1) return fault("sm_count", arch.sm_count, relation::at_least, 1);
+  if (arch.sm_count > most_sms) return fault("sm_count", arch.sm_count, relation::at_most, most_sms);
+  if (arch.wave_size < 1) return fault("wave_size", arch.wave_size, relation::at_least, 1);
+  if (arch.wave_size > most_lanes) return fault("wave_size", arch.wave_size, relation::at_most, most_lanes);
   if (constraints == opt_flags_constraints{}) return {};
   if (const constraint_check check = validate(constraints); check.status != status_code::ok)
     return check.value < check.rule.min
                ? refusal{check.status, check.rule.name, check.value, relation::at_least, check.rule.min}
                : refusal{check.status, check.rule.name, check.value, relation::at_most, check.rule.max};
+  const std::int64_t most_warps = arch.threads_per_block / arch.wave_size;
+  if (most_warps > 0 && constraints.num_warps.value_or(0) > most_warps)
+    return {status_code::invalid_constraint,        "num_warps", *constraints.num_warps, relation::at_most, most_warps,
+            "that many waves are the largest block"};
   if (constraints.idle_sms.value_or(0) >= arch.sm_count)
     return {status_code::invalid_constraint,
             "idle_sms",
