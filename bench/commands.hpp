@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,13 +21,20 @@ inline constexpr int exit_ok = 0;
 inline constexpr int exit_failed = 1;     ///< the work was done and something is wrong
 inline constexpr int exit_bad_input = 2;  ///< a word, number or file cannot be used; nothing was done
 
-/// Prints "tilefit-bench: <sentence>" to standard error.
+/// Prints "tilefit-bench: <sentence>" to standard error, on one line whatever the input holds.
 int bad_input(std::string_view sentence);
+
+/// Constraints that hold on `arch` from the environment and, over them, from `text` ("" = none); nothing after a
+/// sentence about the one that cannot be read.
+std::optional<opt_flags_constraints> read_constraints(arch_id arch, const std::string& text = "");
+
+/// Prints one JSON value; bytes that are not UTF-8 are replaced.
+void print_json(const nlohmann::json& value);
 
 /// The architecture that `name` stands for, or nothing after a sentence on standard error that lists the names.
 std::optional<arch_traits> read_arch(const std::string& name);
 
-/// Steps of long work, on standard error: rewritten in place on a terminal, a line per step elsewhere.
+/// Steps of long work: rewritten in place on a terminal at standard error, nothing elsewhere.
 class progress {
  public:
   explicit progress(bool quiet);
@@ -34,14 +42,11 @@ class progress {
   progress(const progress&) = delete;
   progress& operator=(const progress&) = delete;
   void step(std::string_view what);
-  /// A step within a step: terminals only.
-  void tick(std::string_view what);
   /// Wipes the line that a terminal shows.
   void finish();
 
  private:
-  bool quiet_;
-  bool terminal_;
+  bool shown_;
 };
 
 /// "AMD EPYC, 2 threads": what host times were measured on. Linux; "unknown CPU" elsewhere.

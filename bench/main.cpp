@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <cstdio>
 #include <exception>
 
 #include "commands.hpp"
@@ -20,6 +21,11 @@ int main(int argc, char** argv) try {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     return bench::bad_input(error.what());
+  }
+  // What was printed must have arrived: a full disk is a failure.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    fmt::print(stderr, "tilefit-bench: standard output cannot be written\n");
+    return bench::exit_failed;
   }
   return exit_code;
 } catch (const std::exception& error) {

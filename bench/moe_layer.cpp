@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <utility>
 
@@ -78,14 +80,15 @@ class tensor_reader {
   std::string error_;
 };
 
-/// A whole number in the file's metadata, or nothing.
-std::optional<double> metadata_number(const safetensors& contents, std::string_view key) {
+/// A number in the file's metadata, `otherwise` where it has none, or NaN where it is no number.
+double metadata_number(const safetensors& contents, std::string_view key, double otherwise) {
   const auto entry = contents.metadata().find(key);
-  if (entry == contents.metadata().end()) return std::nullopt;
-  char* end = nullptr;
-  const double value = std::strtod(entry->second.c_str(), &end);
-  if (end == entry->second.c_str() || *end != '\0') return std::nullopt;
-  return value;
+  if (entry == contents.metadata().end()) return otherwise;
+  const std::string& text = entry->second;
+  double value = 0.0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = failure == std::errc{} && end == text.data() + text.size();
+  return whole ? value : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace
@@ -99,8 +102,11 @@ result<moe_layer_data> load_layer(const layer_source& source) try {
   const auto fail = [&](const std::string& sentence) { return file_error{source.path + ": " + sentence}; };
 
   const bool checkpoint = !source.prefix.empty();
-  const std::string experts = checkpoint ? source.prefix + "experts." : "";
-  const std::string router = checkpoint ? source.prefix + "router." : "router_";
+  const std::string prefix = source.prefix.ends_with('.') ? source.prefix : source.prefix + ".";
+  const std::string experts = checkpoint ? prefix + "experts." : "";
+  const std::string router = checkpoint ? prefix + "router." : "router_";
+  if (!checkpoint && contents.find("router_weight") == nullptr && !contents.tensors().empty())
+    return fail("no tensor 'router_weight'; is this a checkpoint, of which a layer has to be named (--prefix)?");
   tensor_reader read(contents);
   const auto size = [](std::uint64_t extent) { return static_cast<std::int64_t>(extent); };
   const tensor_info* weight = read.get(router + "weight", file_dtype::bf16, {-1, -1});
@@ -125,12 +131,12 @@ result<moe_layer_data> load_layer(const layer_source& source) try {
   data.down_scales = read.bytes(experts + "down_proj_scales", {count, hidden, intermediate / 32});
   if (!read.error().empty()) return fail(read.error());
 
-  const double topk = metadata_number(contents, "experts_per_token").value_or(4.0);
+  const double topk = metadata_number(contents, "experts_per_token", 4.0);
   if (!(topk >= 1.0 && topk <= static_cast<double>(count)) || topk != std::floor(topk))
     return fail(fmt::format("experts_per_token is {}, must be a whole number from 1 to {}", topk, count));
   data.topk = static_cast<int>(topk);
-  data.swiglu.alpha = static_cast<float>(metadata_number(contents, "swiglu_alpha").value_or(1.702));
-  data.swiglu.limit = static_cast<float>(metadata_number(contents, "swiglu_limit").value_or(7.0));
+  data.swiglu.alpha = static_cast<float>(metadata_number(contents, "swiglu_alpha", 1.702));
+  data.swiglu.limit = static_cast<float>(metadata_number(contents, "swiglu_limit", 7.0));
   if (!std::isfinite(data.swiglu.alpha) || !(data.swiglu.limit > 0.0f))
     return fail(fmt::format("swiglu_alpha {} and swiglu_limit {} are no SwiGLU", data.swiglu.alpha, data.swiglu.limit));
 

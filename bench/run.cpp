@@ -1,5 +1,6 @@
 // tilefit-bench run: one GPT-OSS MoE layer from routing to output, with the tiles that the engine chooses.
 #include <fmt/format.h>
+#include <unistd.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -34,6 +35,11 @@ struct run_options {
   bool ceilings = false;
   bool json = false;
 };
+
+/// Physical memory, less a quarter for everything else.
+std::size_t memory_bytes() {
+  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) / 4 * 3 * static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+}
 
 /// The two matmuls of a layer as the engine sees them.
 struct layer_problems {
@@ -93,7 +99,7 @@ int print_all_architectures(const run_options& options) {
                  tile(triton.flags), triton.flags.num_stages, name_of(triton.status), tile(own.flags),
                  own.flags.num_stages, detail::grouped(own.need_bytes()));
     }
-  if (options.json) fmt::print("{}\n", nlohmann::json{{"rows", rows}}.dump(1));
+  if (options.json) print_json({{"rows", rows}});
   return exit_ok;
 }
 
@@ -168,10 +174,8 @@ void print_ceilings(const host_ceilings& ceilings, const moe_layer_data& data, s
 int run_layer(const run_options& options) {
   const std::optional<arch_traits> arch = read_arch(options.arch);
   if (!arch) return exit_bad_input;
-  const sourced_constraints constraints = current_constraints(arch->id);
-  if (constraints.status != status_code::ok)
-    return bad_input(fmt::format("{}: column {}: expected {}, not '{}'", constraints_variable, constraints.error.column,
-                                 phrase_of(constraints.error.expected), constraints.error.token));
+  const std::optional<opt_flags_constraints> constraints = read_constraints(arch->id);
+  if (!constraints) return exit_bad_input;
 
   progress steps(options.json);
   steps.step(options.layer.empty() ? "making a layer of gpt-oss-20b's size" : "reading " + options.layer);
@@ -204,8 +208,8 @@ int run_layer(const run_options& options) {
   layer_problems problems =
       problems_of({"", data.experts, data.topk, data.hidden, data.intermediate}, data.tokens, dtype::bf16);
   problems.gate_up.rows = problems.down.rows = row_distribution::counted(histogram);
-  const explanation gate_up = explain(*arch, problems.gate_up, constraints.constraints);
-  const explanation down = explain(*arch, problems.down, constraints.constraints);
+  const explanation gate_up = explain(*arch, problems.gate_up, *constraints);
+  const explanation down = explain(*arch, problems.down, *constraints);
   for (const explanation* each : {&gate_up, &down})
     if (!each->choice.ok()) return bad_input(reason(each->choice));
 
@@ -222,7 +226,10 @@ int run_layer(const run_options& options) {
   if (data.tokens == 0) {
     json["seconds"] = 0.0;
     json["relative_error"] = 0.0;
-    fmt::print("{}\n", options.json ? json.dump(1) : "no tokens: nothing to compute");
+    if (options.json)
+      print_json(json);
+    else
+      fmt::print("no tokens: nothing to compute\n");
     return exit_ok;
   }
 
@@ -235,16 +242,20 @@ int run_layer(const run_options& options) {
   const host::moe_layer layer = host_layer(data, x, y.data());
   const host::moe_flags flags{gate_up.choice.flags, down.choice.flags};
   const host::execution how{.thread_count = options.threads};
-  std::vector<std::byte> workspace(host::workspace_bytes(layer, flags, how));
+  const std::size_t workspace_bytes = host::workspace_bytes(layer, flags, how);
+  if (workspace_bytes > memory_bytes())
+    return bad_input(fmt::format("{} tokens need a workspace of {} B and this machine has {} B", data.tokens,
+                                 detail::grouped(static_cast<std::int64_t>(workspace_bytes)),
+                                 detail::grouped(static_cast<std::int64_t>(memory_bytes()))));
+  std::vector<std::byte> workspace(workspace_bytes);
   const host::moe_buffers buffers{.logits = logits,
                                   .expert_index = expert_index,
                                   .expert_weight = expert_weight,
                                   .workspace = workspace.data(),
                                   .workspace_bytes = workspace.size()};
   std::vector<double> seconds;
-  steps.step("computing");
   for (int i = 0; i <= options.repeats; ++i) {  // the first one warms up
-    steps.tick(i == 0 ? "computing, warm-up" : fmt::format("computing, {} of {}", i, options.repeats));
+    steps.step(i == 0 ? "computing, warm-up" : fmt::format("computing, {} of {}", i, options.repeats));
     const auto start = std::chrono::steady_clock::now();
     const status_code status = host::moe_mlp(layer, flags, buffers, how);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
@@ -285,7 +296,7 @@ int run_layer(const run_options& options) {
                out.reference, out.compared_rows, bound, right ? "yes" : "NO");
   }
   if (options.ceilings) print_ceilings(ceilings, data, expert_index, out.seconds, json, options.json);
-  if (options.json) fmt::print("{}\n", json.dump(1));
+  if (options.json) print_json(json);
   return right ? exit_ok : exit_failed;
 }
 
@@ -300,22 +311,30 @@ void add_run(CLI::App& app, int& exit_code) {
       ->needs("--layer");
   run->add_option("--arch", options->arch, "architecture to choose tiles for; 'all' prints a table of them")
       ->capture_default_str();
-  run->add_option("--tokens", options->tokens, "rows of X to take or to make (64)")->check(CLI::Range(0, 1 << 20));
+  run->add_option("--tokens", options->tokens, "rows of X to take or to make (64)")->check(CLI::Range(0, 1 << 16));
   run->add_option("--backend", options->backend, "where to compute")
       ->check(CLI::IsMember({"host"}))
       ->capture_default_str();
   run->add_option("--activations", options->activations, "format of X and between the matmuls")
       ->check(CLI::IsMember({"bf16", "fp32"}))
       ->capture_default_str();
-  run->add_option("--seed", options->seed, "of what is made")->capture_default_str();
+  run->add_option("--seed", options->seed, "of what is made")
+      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()))
+      ->capture_default_str();
   run->add_option("--threads", options->threads, "0 = one per hardware thread")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
   run->add_option("--repeats", options->repeats, "timed runs")->check(CLI::Range(1, 10000))->capture_default_str();
   run->add_flag("--ceilings", options->ceilings, "also measure what this machine can do at best");
   run->add_flag("--json", options->json, "one JSON object on standard output");
-  run->callback([options, &exit_code] {
-    exit_code = options->arch == "all" ? print_all_architectures(*options) : run_layer(*options);
+  run->callback([options, run, &exit_code] {
+    const bool all = options->arch == "all";
+    if (all && run->count_all() > 2 + (options->json ? 1u : 0u))
+      exit_code = bad_input("--arch all prints a table of fixed problems; only --json goes with it");
+    else if (run->count("--layer") > 0 && options->layer.empty())
+      exit_code = bad_input("--layer needs the name of a file");
+    else
+      exit_code = all ? print_all_architectures(*options) : run_layer(*options);
   });
 }
 

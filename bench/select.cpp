@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -120,7 +119,7 @@ int print_latency(const select_options& options) {
                      {"median_ns", row.median_ns},
                      {"p99_ns", row.p99_ns},
                      {"allocations", row.allocations}});
-    fmt::print("{}\n", nlohmann::json{{"host", host_name()}, {"choices", 50'000}, {"latency", all}}.dump(1));
+    print_json({{"host", host_name()}, {"choices", 50'000}, {"latency", all}});
     return exit_ok;
   }
   fmt::print("{:<26}{:>11}{:>12}{:>10}{:>13}\n", "one choice of", "candidates", "median ns", "p99 ns", "allocations");
@@ -135,11 +134,10 @@ int print_latency(const select_options& options) {
 // -------------------------------------------------------------------------------------------------
 
 int write_cases(const select_options& options) {
-  std::ifstream file(options.cases, std::ios::binary);
-  if (!file) return bad_input(fmt::format("{}: cannot be read", options.cases));
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (file.bad()) return bad_input(fmt::format("{}: reading fails", options.cases));
-  const result<std::string> written = answer_cases(text);
+  const result<mapped_file> file = mapped_file::open(options.cases);
+  if (!file) return bad_input(fmt::format("{}: {}", options.cases, file.error()));
+  const std::span<const std::byte> bytes = file->bytes();
+  const result<std::string> written = answer_cases({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (!written) return bad_input(fmt::format("{}: {}", options.cases, written.error()));
   fmt::print("{}", *written);
   return exit_ok;
@@ -155,16 +153,11 @@ int explain_one(const select_options& options) {
   const auto model = std::find_if(std::begin(models), std::end(models),
                                   [&](const model_shape& shape) { return shape.name == options.model; });
   const std::optional<dtype> x = find_dtype(options.x), y = find_dtype(options.y);
-  if (!x || !y) return bad_input(fmt::format("'{}' is no element format", !x ? options.x : options.y));
-  const parsed_constraints explicit_ones = parse_constraints(options.constraints);
-  if (explicit_ones.status != status_code::ok)
-    return bad_input(fmt::format("--constraints: column {}: expected {}, not '{}'", explicit_ones.error.column,
-                                 phrase_of(explicit_ones.error.expected), explicit_ones.error.token));
-  const sourced_constraints current = current_constraints(arch.id);
-  if (current.status != status_code::ok)
-    return bad_input(fmt::format("{}: column {}: expected {}, not '{}'", constraints_variable, current.error.column,
-                                 phrase_of(current.error.expected), current.error.token));
-  const opt_flags_constraints constraints = merge(current.constraints, explicit_ones.for_arch(arch.id));
+  if (!x || !y)
+    return bad_input(fmt::format("'{}' is no element format; there are fp32, bf16, fp16, e4m3, mxfp8 and mxfp4",
+                                 (!x ? options.x : options.y).substr(0, 80)));
+  const std::optional<opt_flags_constraints> constraints = read_constraints(arch.id, options.constraints);
+  if (!constraints) return exit_bad_input;
 
   const bool gate_up = options.gemm == "gate_up";
   const matmul_problem problem{.m = options.tokens * model->topk,
@@ -180,9 +173,10 @@ int explain_one(const select_options& options) {
                                            .bias = true},
                                .rows = {}};
   const auto report = [&](const auto& policy) {
-    const explanation why = explain(arch, problem, constraints, policy);
+    const explanation why = explain(arch, problem, *constraints, policy);
+    if (!why.choice.ok()) return bad_input(fmt::format("{}: {}", name_of(why.choice.status), reason(why.choice)));
     fmt::print("{}{}", options.json ? why.json() : why.text(wants_colour()), options.json ? "\n" : "");
-    return why.choice.ok() ? exit_ok : exit_bad_input;
+    return exit_ok;
   };
   if (options.policy == "tilefit") return report(ogs_policy{});
   const triton_release release = options.policy == "triton-3.4.0" ? triton_release::v3_4_0 : triton_release::v2025_12;
@@ -199,7 +193,9 @@ void add_select(CLI::App& app, int& exit_code) {
                          "CSV file of problems (format: tests/golden/README.md): written back with what "
                          "Triton's policy chooses, in columns tf_*");
   cases->type_name("FILE");
-  select->add_flag("--latency", options->latency, "time the choice itself and count allocations")->excludes(cases);
+  CLI::Option* latency =
+      select->add_flag("--latency", options->latency, "time the choice itself and count allocations");
+  latency->excludes(cases);
   select->add_option("--arch", options->arch, "architecture")->capture_default_str();
   select->add_option("--sm-count", options->sm_count, "multiprocessors, where not the nominal board's")
       ->check(CLI::Range(1, 1024));
@@ -218,10 +214,17 @@ void add_select(CLI::App& app, int& exit_code) {
   select->add_flag("--tma", options->has_tma, "Triton's persistent kernels can use TMA");
   select->add_option("--constraints", options->constraints, "as in TILEFIT_CONSTRAINTS: 'block_k=128,strict=1'");
   select->add_flag("--json", options->json, "JSON on standard output");
-  select->callback([options, &exit_code] {
-    exit_code = !options->cases.empty() ? write_cases(*options)
-                : options->latency      ? print_latency(*options)
-                                        : explain_one(*options);
+  // A file and the clock have problems of their own: words about one problem would be ignored.
+  for (CLI::Option* option : select->get_options())
+    if (option != cases && option != latency && option->check_name("--json") == false &&
+        option->check_name("--help") == false) {
+      cases->excludes(option);
+      latency->excludes(option);
+    }
+  select->callback([options, cases, &exit_code] {
+    exit_code = cases->count() > 0 ? write_cases(*options)
+                : options->latency ? print_latency(*options)
+                                   : explain_one(*options);
   });
 }
 

@@ -20,15 +20,15 @@ namespace tilefit::inline v0 {
 /// What a driver, or a user who knows better, says of one device. 0 = not reported.
 /// The CUDA attributes are those of cudaDeviceGetAttribute: some drivers fill cudaDeviceProp with nonsense.
 struct device_report {
-  int sm_count = 0;                 ///< cudaDevAttrMultiProcessorCount, hipDeviceProp_t::multiProcessorCount
-  int xcd_count = 0;                ///< dies with an L2 of their own; left 0 it follows from sm_count
-  std::uint64_t smem_optin = 0;     ///< cudaDevAttrMaxSharedMemoryPerBlockOptin, hipDeviceProp_t::sharedMemPerBlock
-  std::uint64_t smem_per_sm = 0;    ///< cudaDevAttrMaxSharedMemoryPerMultiprocessor
-  std::uint64_t smem_reserved = 0;  ///< cudaDevAttrReservedSharedMemoryPerBlock
-  std::uint64_t l2_bytes = 0;       ///< cudaDevAttrL2CacheSize
-  int clock_mhz = 0;                ///< cudaDevAttrClockRate / 1000
-  int dram_gbps = 0;                ///< 10^9 bytes per second
-  int bf16_gflops = 0;              ///< dense, FP32 accumulation; wins over what sm_count and clock_mhz imply
+  int sm_count = 0;                ///< cudaDevAttrMultiProcessorCount, hipDeviceProp_t::multiProcessorCount
+  int xcd_count = 0;               ///< dies with an L2 of their own; left 0 it follows from sm_count
+  std::int64_t smem_optin = 0;     ///< cudaDevAttrMaxSharedMemoryPerBlockOptin, hipDeviceProp_t::sharedMemPerBlock
+  std::int64_t smem_per_sm = 0;    ///< cudaDevAttrMaxSharedMemoryPerMultiprocessor
+  std::int64_t smem_reserved = 0;  ///< cudaDevAttrReservedSharedMemoryPerBlock
+  std::int64_t l2_bytes = 0;       ///< cudaDevAttrL2CacheSize
+  int clock_mhz = 0;               ///< cudaDevAttrClockRate / 1000
+  int dram_gbps = 0;               ///< 10^9 bytes per second
+  int bf16_gflops = 0;             ///< dense, FP32 accumulation; wins over what sm_count and clock_mhz imply
   int fp8_gflops = 0;
   int fp4_gflops = 0;
 };
@@ -58,8 +58,8 @@ enum class report_verdict : std::uint8_t {
   derived,       ///< not reported, but follows from another value that was
 };
 
-/// One line of the account: `reported` is what the driver said (a value of 2^63 or more shows as the negative number
-/// it was), `table` what the row says, `used` what the merged traits have.
+/// One line of the account: `reported` is what the driver said, `table` what the row says, `used` what the merged
+/// traits have.
 struct report_note {
   report_field field{};
   report_verdict verdict = report_verdict::not_reported;
@@ -244,19 +244,16 @@ constexpr resolved_arch merge(const arch_traits& row, const device_report& repor
   detail::imply(dies, detail::implied_xcd_count(row, out.sm_count));
   out.xcd_count = note_int(dies);
 
-  out.smem_reserved_bytes =
-      note_int(detail::settle_smem_reserved(row, static_cast<std::int64_t>(report.smem_reserved)));
-  out.smem_sm_bytes =
-      note_int(detail::settle_smem_per_sm(row, static_cast<std::int64_t>(report.smem_per_sm), out.smem_reserved_bytes));
+  out.smem_reserved_bytes = note_int(detail::settle_smem_reserved(row, report.smem_reserved));
+  out.smem_sm_bytes = note_int(detail::settle_smem_per_sm(row, report.smem_per_sm, out.smem_reserved_bytes));
   const int granule = row.smem_granularity_bytes > 0 ? row.smem_granularity_bytes : 1;
   const int room = (out.smem_sm_bytes - out.smem_reserved_bytes) / granule * granule;
   const int limit = room < row.smem_block_bytes ? room : row.smem_block_bytes;
-  out.smem_block_bytes = note_int(detail::settle_smem_optin(row, static_cast<std::int64_t>(report.smem_optin), limit));
+  out.smem_block_bytes = note_int(detail::settle_smem_optin(row, report.smem_optin, limit));
   if (out.smem_static_bytes > out.smem_block_bytes) out.smem_static_bytes = out.smem_block_bytes;
 
   constexpr std::int64_t gib = std::int64_t{1} << 30;
-  out.l2_bytes =
-      note(settle(report_field::l2_bytes, static_cast<std::int64_t>(report.l2_bytes), row.l2_bytes, 65'536, 4 * gib));
+  out.l2_bytes = note(settle(report_field::l2_bytes, report.l2_bytes, row.l2_bytes, 65'536, 4 * gib));
   out.clock_mhz = note_int(settle(report_field::clock_mhz, report.clock_mhz, row.clock_mhz, 100, 10'000));
   out.dram_gbps = note_int(settle(report_field::dram_gbps, report.dram_gbps, row.dram_gbps, 1, 100'000));
 

@@ -30,13 +30,17 @@ inline std::string reason(const selection& choice) {
       fmt::format("{} with {} stage{} takes {} of {} B", tile_words(choice.flags), choice.flags.num_stages,
                   choice.flags.num_stages == 1 ? "" : "s", grouped(choice.need_bytes()), grouped(choice.budget_bytes));
   const std::string wish =
-      fmt::format("{} is wished for but needs {} B and a block can have {} B", tile_words(choice.wished),
-                  grouped(choice.wished_bytes), grouped(choice.budget_bytes));
+      choice.wished_bytes > choice.budget_bytes
+          ? fmt::format("{} is wished for but needs {} B and a block can have {} B", tile_words(choice.wished),
+                        grouped(choice.wished_bytes), grouped(choice.budget_bytes))
+          : fmt::format("{} with {} warps is wished for but cannot run", tile_words(choice.wished),
+                        choice.wished.num_warps);
   switch (choice.status) {
     case status_code::ok: return fits;
     case status_code::ok_fallback: return fmt::format("{}; {}", wish, fits);
     case status_code::ok_constraint_relaxed:
-      return fmt::format("no tile fits with all constraints; without {}, {}", detail::names_of(choice.relaxed), fits);
+      return fmt::format("no tile honours all constraints within {} B; without {}, {}", grouped(choice.budget_bytes),
+                         detail::names_of(choice.relaxed), fits);
     case status_code::empty: return "no rows or no columns: nothing to launch";
     case status_code::no_fit:
       if (!choice.has_tile()) return fmt::format("no tile of the policy fits; {}", wish);
@@ -52,6 +56,7 @@ struct explanation {
   matmul_problem problem;
   std::string policy;
   selection choice;
+  bool batch_invariant = false;  ///< chosen for `reference_problem`, and so are the predicted times
   int blocks_per_sm = 0;
   std::vector<rejected_tile> rejected;
 
@@ -65,8 +70,12 @@ struct explanation {
 template <kernel_policy Policy = ogs_policy>
 explanation explain(const selection& choice, const arch_traits& arch, const matmul_problem& problem,
                     const opt_flags_constraints& constraints = {}, const Policy& policy = {}) {
-  explanation result{
-      .arch = arch, .problem = problem, .policy = std::string(policy.name()), .choice = choice, .rejected = {}};
+  explanation result{.arch = arch,
+                     .problem = problem,
+                     .policy = std::string(policy.name()),
+                     .choice = choice,
+                     .batch_invariant = constraints.batch_invariant.value_or(false),
+                     .rejected = {}};
   if (!choice.has_tile()) return result;
   result.blocks_per_sm = blocks_per_sm(arch, choice.need_bytes(), choice.flags.num_warps * arch.wave_size);
   result.rejected = detail::neighbours(choice, arch, problem, constraints, policy);
@@ -131,13 +140,15 @@ inline std::string explanation::text(bool colour) const {
     return colour ? fmt::format("\x1b[{}m{}\x1b[0m", code, words) : std::string(words);
   };
   std::string out = fmt::format("{} on {} ({} SMs, {} GB/s): {}\n", paint("1", policy), paint("1", arch.name),
-                                arch.sm_count, grouped(arch.dram_gbps), detail::describe(problem));
+                                grouped(arch.sm_count), grouped(arch.dram_gbps), detail::describe(problem));
   const auto line = [&](std::string_view label, std::string_view words) {
     out += fmt::format("  {:<9} {}\n", label, words);
   };
   const std::string_view shade = !choice.ok() ? "31" : choice.status == status_code::ok ? "32" : "33";
   line("status", fmt::format("{}: {}", paint(shade, name_of(choice.status)), reason(choice)));
   if (!choice.has_tile()) return out;
+
+  if (batch_invariant) line("", "batch invariant: chosen, and predicted, for 128 rows of every expert");
 
   const opt_flags& flags = choice.flags;
   line("tile", fmt::format("block_m {}, block_n {}, block_k {}, num_warps {}, num_stages {}, split_k {}", flags.block_m,
@@ -182,34 +193,31 @@ inline std::string explanation::json() const {
       problem.batch, json_string(name_of(problem.formats.x)), json_string(name_of(problem.formats.w)),
       json_string(name_of(problem.formats.y)), json_string(name_of(choice.status)), json_string(reason(choice)),
       choice.budget_bytes);
-  if (choice.has_tile()) {
-    out += fmt::format(R"(,"flags":{},"need_bytes":{},"blocks_per_sm":{},"regions":[)",
-                       detail::flags_json(choice.flags), choice.need_bytes(), blocks_per_sm);
-    std::string_view comma;
-    for (int i = 0; i < smem_region_count; ++i) {
-      const smem_entry& region = choice.plan.regions[i];
-      if (region.bytes == 0) continue;
-      out += fmt::format(R"({}{{"name":{},"offset":{},"bytes":{},"copies":{},"overlaid":{}}})", comma,
-                         json_string(name_of(static_cast<smem_region>(i))), region.offset, region.bytes,
-                         region.lifetime == smem_lifetime::per_stage ? choice.flags.num_stages : 1,
-                         region.lifetime == smem_lifetime::overlaid);
-      comma = ",";
-    }
-    out += fmt::format(
-        R"(],"wished":{{"flags":{},"need_bytes":{}}},"predicted":{{"total_ps":{},"memory_ps":{},"loop_ps":{},)"
-        R"("other_ps":{},"tiles":{},"limiter":{}}},"rejected":[)",
-        detail::flags_json(choice.wished), choice.wished_bytes, choice.cost.total_ps, choice.cost.memory_ps,
-        choice.cost.loop_ps, choice.cost.other_ps, choice.cost.tiles, json_string(name_of(choice.cost.limiter)));
-    comma = "";
-    for (const rejected_tile& tile : rejected) {
-      out += fmt::format(R"({}{{"flags":{},"need_bytes":{},"fits":{},"total_ps":{},"why":{}}})", comma,
-                         detail::flags_json(tile.flags), tile.need_bytes, tile.fits, tile.total_ps,
-                         json_string(detail::why_rejected(tile, choice)));
-      comma = ",";
-    }
-    out += ']';
+  out += fmt::format(R"(,"flags":{},"need_bytes":{},"blocks_per_sm":{},"regions":[)", detail::flags_json(choice.flags),
+                     choice.need_bytes(), blocks_per_sm);
+  std::string_view comma;
+  for (int i = 0; i < smem_region_count; ++i) {
+    const smem_entry& region = choice.plan.regions[i];
+    if (region.bytes == 0) continue;
+    out += fmt::format(R"({}{{"name":{},"offset":{},"bytes":{},"copies":{},"overlaid":{}}})", comma,
+                       json_string(name_of(static_cast<smem_region>(i))), region.offset, region.bytes,
+                       region.lifetime == smem_lifetime::per_stage ? choice.flags.num_stages : 1,
+                       region.lifetime == smem_lifetime::overlaid);
+    comma = ",";
   }
-  return out + '}';
+  out += fmt::format(
+      R"(],"wished":{{"flags":{},"need_bytes":{}}},"predicted":{{"total_ps":{},"memory_ps":{},"loop_ps":{},)"
+      R"("other_ps":{},"tiles":{},"limiter":{}}},"rejected":[)",
+      detail::flags_json(choice.wished), choice.wished_bytes, choice.cost.total_ps, choice.cost.memory_ps,
+      choice.cost.loop_ps, choice.cost.other_ps, choice.cost.tiles, json_string(name_of(choice.cost.limiter)));
+  comma = "";
+  for (const rejected_tile& tile : rejected) {
+    out += fmt::format(R"({}{{"flags":{},"need_bytes":{},"fits":{},"total_ps":{},"why":{}}})", comma,
+                       detail::flags_json(tile.flags), tile.need_bytes, tile.fits, tile.total_ps,
+                       json_string(detail::why_rejected(tile, choice)));
+    comma = ",";
+  }
+  return out + "]}";
 }
 
 }  // namespace tilefit::inline v0

@@ -61,13 +61,19 @@ concept has_wish = requires(const Policy& policy, const arch_traits& arch, const
   noexcept->std::same_as<opt_flags>;
 };
 
-/// Optional member `adapt(arch, problem, constraints, flags) -> opt_flags`: the policy compiles on demand, so a
+/// Which tiles of a policy that compiles on demand are looked at.
+enum class tile_scope : std::uint8_t {
+  preferred,  ///< those its own heuristic could come to
+  possible    ///< also those it would only run when told to: where nothing preferred honours the constraints
+};
+
+/// Optional member `adapt(arch, problem, constraints, flags, scope) -> opt_flags`: the policy compiles on demand, so a
 /// constrained block size or warp count becomes a candidate; `adapt` sets what follows from the tile.
 /// block_m == 0 in the answer = no such kernel.
 template <class Policy>
 concept adapts_tiles = requires(const Policy& policy, const arch_traits& arch, const matmul_problem& problem,
                                 const opt_flags_constraints& constraints, const opt_flags& flags) {
-  { policy.adapt(arch, problem, constraints, flags) }
+  { policy.adapt(arch, problem, constraints, flags, tile_scope::preferred) }
   noexcept->std::same_as<opt_flags>;
 };
 

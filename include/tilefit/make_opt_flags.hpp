@@ -82,15 +82,15 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
   const cost_model model(arch, asked, math, arch.sm_count - constraints.idle_sms.value_or(0));
 
   opt_flags chosen;
-  bool searched = true;
+  bool searched = true, wish_runs = true;
   if constexpr (has_wish<Policy>) {
     answer.wished = policy.wish(arch, asked, constraints);
     answer.wished.idle_sms = constraints.idle_sms.value_or(0);
     const smem_plan plan = policy.plan(arch, asked.formats, answer.wished);
     answer.wished_bytes = plan.bytes_with(detail::max(answer.wished.num_stages, plan.min_stages));
-    searched = !detail::usable(answer.wished) || !detail::launchable(answer.wished, arch) ||
-               answer.wished.num_stages < plan.min_stages || answer.wished_bytes > answer.budget_bytes ||
-               !detail::broken_by(answer.wished, answer.wished.num_stages, constraints).empty();
+    wish_runs = detail::usable(answer.wished) && detail::launchable(answer.wished, arch) &&
+                answer.wished.num_stages >= plan.min_stages && answer.wished_bytes <= answer.budget_bytes;
+    searched = !wish_runs || !detail::broken_by(answer.wished, answer.wished.num_stages, constraints).empty();
     if (!searched) chosen = answer.wished;
   }
   if (searched) {
@@ -98,6 +98,7 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
     if (!has_wish<Policy> && found.wished.found()) {
       answer.wished = found.wished.flags;
       answer.wished_bytes = policy.plan(arch, asked.formats, answer.wished).bytes_with(answer.wished.num_stages);
+      wish_runs = answer.wished_bytes <= answer.budget_bytes;
     }
     if (!found.fitting.found()) {
       if (answer.wished.block_m == 0)
@@ -114,7 +115,7 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
   answer.plan.place(chosen.num_stages);
   answer.cost = model.predict(chosen);
   answer.relaxed = detail::broken_by(chosen, chosen.num_stages, constraints);
-  if (has_wish<Policy> ? searched : answer.wished_bytes > answer.budget_bytes) answer.status = status_code::ok_fallback;
+  if (!wish_runs) answer.status = status_code::ok_fallback;
   if (!answer.relaxed.empty()) {
     answer.status = status_code::ok_constraint_relaxed;
     if (constraints.strict.value_or(false))

@@ -62,7 +62,8 @@ struct triton_ogs_policy {
 
   /// Sets what upstream derives from a tile, and drops tiles that the scale layout or the hardware rules out.
   constexpr opt_flags adapt(const arch_traits& arch, const matmul_problem& problem,
-                            const opt_flags_constraints& constraints, const opt_flags& flags) const noexcept;
+                            const opt_flags_constraints& constraints, const opt_flags& flags,
+                            tile_scope scope) const noexcept;
 
  private:
   static constexpr int most_stages = 4;
@@ -329,8 +330,8 @@ constexpr opt_flags triton_ogs_policy::amd_wish(const arch_traits& arch, const m
 }
 
 constexpr opt_flags triton_ogs_policy::adapt(const arch_traits& arch, const matmul_problem& problem,
-                                             const opt_flags_constraints& constraints,
-                                             const opt_flags& candidate) const noexcept {
+                                             const opt_flags_constraints& constraints, const opt_flags& candidate,
+                                             tile_scope scope) const noexcept {
   constexpr opt_flags none{};
   opt_flags flags = candidate;
   if (arch.vendor == vendor_id::amd) {
@@ -354,10 +355,12 @@ constexpr opt_flags triton_ogs_policy::adapt(const arch_traits& arch, const matm
   const bool insisted = constraints.is_persistent.value_or(false);
   if (flags.is_persistent && !may_persist && !insisted) return none;
   if (!flags.is_persistent && must_persist(arch) && constraints.is_persistent.value_or(true)) return none;
-  // Swizzled scales come in blocks of 128 along K; the Hopper ones in 32 columns per warp.
-  if (scale_layout != triton_scale_layout::strided && !constraints.block_k && flags.block_k < 128) return none;
-  if (is_2025() && hopper_layout() && !constraints.block_n && flags.block_n != 32 * hopper_warps()) return none;
-  if (arch.compute_capability < 100 && !constraints.block_k && flags.block_k > 128) return none;
+  if (scope == tile_scope::preferred) {
+    // Swizzled scales come in blocks of 128 along K; the Hopper ones in 32 columns per warp.
+    if (scale_layout != triton_scale_layout::strided && !constraints.block_k && flags.block_k < 128) return none;
+    if (is_2025() && hopper_layout() && flags.block_n != 32 * hopper_warps()) return none;
+    if (arch.compute_capability < 100 && !constraints.block_k && flags.block_k > 128) return none;
+  }
   flags.group_m = 8;
   flags.num_warps = constraints.num_warps.value_or(nvidia_warps(flags));
   flags.split_k = nvidia_split(arch, problem, flags);

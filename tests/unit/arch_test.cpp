@@ -237,10 +237,10 @@ TEST_CASE("no report, or one that agrees, leaves a row as it is", "[device_repor
 
     const resolved_arch same = merge(row, {.sm_count = row.sm_count,
                                            .xcd_count = row.xcd_count,
-                                           .smem_optin = static_cast<std::uint64_t>(row.smem_block_bytes),
-                                           .smem_per_sm = static_cast<std::uint64_t>(row.smem_sm_bytes),
-                                           .smem_reserved = static_cast<std::uint64_t>(row.smem_reserved_bytes),
-                                           .l2_bytes = static_cast<std::uint64_t>(row.l2_bytes),
+                                           .smem_optin = static_cast<std::int64_t>(row.smem_block_bytes),
+                                           .smem_per_sm = static_cast<std::int64_t>(row.smem_sm_bytes),
+                                           .smem_reserved = static_cast<std::int64_t>(row.smem_reserved_bytes),
+                                           .l2_bytes = static_cast<std::int64_t>(row.l2_bytes),
                                            .clock_mhz = row.clock_mhz,
                                            .dram_gbps = row.dram_gbps,
                                            .bf16_gflops = row.bf16_gflops,
@@ -256,7 +256,7 @@ TEST_CASE("no report, or one that agrees, leaves a row as it is", "[device_repor
 TEST_CASE("opt-in bytes that cannot be are cut to the table", "[device_report]") {
   const arch_traits& row = traits_of(arch_id::sm_120);
   struct expectation {
-    std::uint64_t reported;
+    std::int64_t reported;
     report_verdict verdict;
     int used;
   };
@@ -270,10 +270,10 @@ TEST_CASE("opt-in bytes that cannot be are cut to the table", "[device_report]")
            {49'152, report_verdict::taken, 49'152},
            {49'151, report_verdict::ignored, 101'376},
            {1, report_verdict::ignored, 101'376},
-           {std::numeric_limits<std::uint64_t>::max(), report_verdict::ignored, 101'376},
-           {static_cast<std::uint64_t>(-101'376), report_verdict::ignored, 101'376},
-           {std::uint64_t{1} << 63, report_verdict::ignored, 101'376},
-           {(std::uint64_t{1} << 63) - 1, report_verdict::clamped, 101'376},
+           {-1, report_verdict::ignored, 101'376},
+           {-101'376, report_verdict::ignored, 101'376},
+           {std::numeric_limits<std::int64_t>::min(), report_verdict::ignored, 101'376},
+           {std::numeric_limits<std::int64_t>::max(), report_verdict::clamped, 101'376},
        }) {
     INFO(expect.reported);
     const resolved_arch device = merge(row, {.smem_optin = expect.reported});
@@ -281,7 +281,7 @@ TEST_CASE("opt-in bytes that cannot be are cut to the table", "[device_report]")
     CHECK(device.traits.smem_block_bytes == expect.used);
     const report_note& note = device.note(report_field::smem_optin);
     CHECK(note.verdict == expect.verdict);
-    CHECK(note.reported == static_cast<std::int64_t>(expect.reported));
+    CHECK(note.reported == expect.reported);
     CHECK(note.table == 101'376);
     CHECK(note.used == expect.used);
     CHECK(device.has_complaint() ==
@@ -289,8 +289,8 @@ TEST_CASE("opt-in bytes that cannot be are cut to the table", "[device_report]")
   }
   // The same numbers on every row.
   for (const arch_traits& each : arch_table)
-    for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{49'152}, std::uint64_t{65'535},
-                                      std::uint64_t{100'000}, std::uint64_t{0x100000001}, ~std::uint64_t{0}}) {
+    for (const std::int64_t bytes : {std::int64_t{0}, std::int64_t{1}, std::int64_t{49'152}, std::int64_t{65'535},
+                                     std::int64_t{100'000}, std::int64_t{0x100000001}, ~std::int64_t{0}}) {
       INFO(each.name << " " << bytes);
       check_sane(each, merge(each, {.smem_optin = bytes}));
       check_sane(each, merge(each, {.smem_per_sm = bytes}));

@@ -108,11 +108,14 @@ class tile_search {
   constexpr search_result run() noexcept {
     const std::span<const opt_flags> candidates = policy_.candidates(arch_, problem_);
     if constexpr (adapts_tiles<Policy>) {
+      for (const opt_flags& candidate : candidates) try_adapted(candidate, {}, tile_scope::preferred);
+      if (constrained_ && !(best_.fitting.found() && best_.fitting.price.broken.empty()))
+        for (const opt_flags& candidate : candidates) try_adapted(candidate, {}, tile_scope::possible);
       // Constrained block sizes are given up one after the other (block_n, block_m, block_k) while nothing fits.
       constexpr auto lowest = static_cast<unsigned>(constraint_id::block_n);
-      for (unsigned step = 0; step < 8 && !best_.fitting.found(); ++step)
+      for (unsigned step = 1; step < 8 && !best_.fitting.found(); ++step)
         for (const opt_flags& candidate : candidates)
-          try_adapted(candidate, {static_cast<std::uint16_t>(step * lowest)});
+          try_adapted(candidate, {static_cast<std::uint16_t>(step * lowest)}, tile_scope::preferred);
     } else if (constrained_) {
       for (const opt_flags& candidate : candidates) {
         opt_flags flags = candidate;
@@ -166,14 +169,14 @@ class tile_search {
     }
   }
 
-  constexpr void try_adapted(const opt_flags& candidate, constraint_set dropped) noexcept {
+  constexpr void try_adapted(const opt_flags& candidate, constraint_set dropped, tile_scope scope) noexcept {
     opt_flags flags = candidate;
     flags.num_stages = constraints_.num_stages.value_or(flags.num_stages);
     flags.idle_sms = constraints_.idle_sms.value_or(0);
     if (constraints_.block_m && !dropped.has(constraint_id::block_m)) flags.block_m = *constraints_.block_m;
     if (constraints_.block_n && !dropped.has(constraint_id::block_n)) flags.block_n = *constraints_.block_n;
     if (constraints_.block_k && !dropped.has(constraint_id::block_k)) flags.block_k = *constraints_.block_k;
-    try_tile(policy_.adapt(arch_, problem_, constraints_, flags));
+    try_tile(policy_.adapt(arch_, problem_, constraints_, flags, scope));
   }
 
   constexpr void count_rows(int block_m) noexcept {
