@@ -131,7 +131,7 @@ void compare(const moe_layer_data& data, std::span<const float> y, std::span<con
   const auto width = static_cast<std::size_t>(data.hidden);
   double difference = 0.0, norm = 0.0;
   if (!data.expected_output.empty()) {
-    out.reference = "the model's own output, in the file";
+    out.reference = "the output in the file";
     out.compared_rows = data.tokens;
     const std::vector<double> expected(data.expected_output.begin(), data.expected_output.end());
     difference = norm_of_difference(y, expected, norm);
@@ -289,7 +289,7 @@ int run_layer(const run_options& options) {
                data.hidden, data.intermediate, data.experts, data.topk, options.activations);
     if (out.same_experts)
       fmt::print("routing   {}\n",
-                 *out.same_experts ? "the same experts as the model's" : "OTHER experts than the model's");
+                 *out.same_experts ? "the same experts as in the file" : "OTHER experts than in the file");
     fmt::print("time      {:.3f} ms on this CPU, median of {} (slowest {:.3f} ms)\n", 1e3 * out.seconds,
                options.repeats, 1e3 * out.slowest_seconds);
     fmt::print("error     {:.2e} relative to {}, over {} rows; at most {:.0e} is right: {}\n", out.relative_error,

@@ -13,7 +13,7 @@ tilefit_step("build" ${CMAKE_COMMAND} --build ${build} --parallel ${cores} --tar
 
 set(bench ${build}/bench/tilefit-bench)
 tilefit_step("a layer of gpt-oss-20b's size, made from a seed" ${bench} run --arch sm_120)
-tilefit_step("a small layer with the model's own output to compare with" ${bench} run --arch sm_120
+tilefit_step("a small layer, compared with what Hugging Face's model code made of it" ${bench} run --arch sm_120
   --layer ${root}/tests/golden/moe_layer_h320_e8.safetensors)
 
 tilefit_print_times()

@@ -6,8 +6,7 @@
 namespace {
 
 constexpr const tilefit::arch_traits& arch = tilefit::arch_v<tilefit::arch_id::gfx950>;
-constexpr tilefit::matmul_problem problem{
-    .m = 2048, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+constexpr tilefit::matmul_problem problem{.m = 2048, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
 constexpr tilefit::selection choice = tilefit::make_opt_flags(arch, problem);
 static_assert(choice.ok());
 

@@ -48,8 +48,7 @@ int main() {
                                         .k = hidden,
                                         .experts = experts,
                                         .topk = topk,
-                                        .formats = {.act = tilefit::activation::swiglu, .gather = true},
-                                        .rows = {}};
+                                        .formats = {.act = tilefit::activation::swiglu, .gather = true}};
   const tilefit::opt_flags flags = tilefit::make_opt_flags(tilefit::arch_v<tilefit::arch_id::sm_90>, problem).flags;
   const tilefit::host::moe_flags both{flags, flags};
   std::vector<std::byte> workspace(tilefit::host::workspace_bytes(layer, both));

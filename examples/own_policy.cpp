@@ -27,8 +27,7 @@ struct my_policy {
 };
 
 int main() {
-  const tilefit::matmul_problem problem{
-      .m = 8192, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  const tilefit::matmul_problem problem{.m = 8192, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
   const tilefit::explanation why =
       tilefit::explain(tilefit::arch_v<tilefit::arch_id::sm_120>, problem, {}, my_policy{});
   std::fputs(why.text().c_str(), stdout);

@@ -22,7 +22,7 @@ struct complete {
 static_assert(tilefit::kernel_policy<complete>);
 
 constexpr const tilefit::arch_traits& arch = tilefit::arch_v<tilefit::arch_id::sm_120>;
-constexpr tilefit::matmul_problem problem{.m = 64, .n = 64, .k = 64, .formats = {}, .rows = {}};
+constexpr tilefit::matmul_problem problem{.m = 64, .n = 64, .k = 64};
 
 #if CASE == 1  // expect: constraint|kernel_policy
 struct without_a_plan {
@@ -47,8 +47,7 @@ static_assert(strict.ok(), "no tile of 4,096 rows fits");
 constexpr const tilefit::arch_traits& missing = tilefit::arch_v<tilefit::arch_id::no_such_arch>;
 #elif CASE == 5  // expect: constant expression|usable in a constant
 int rows_read_at_run_time = 64;
-constexpr tilefit::selection unknown =
-    tilefit::make_opt_flags(arch, {.m = rows_read_at_run_time, .n = 64, .k = 64, .formats = {}, .rows = {}});
+constexpr tilefit::selection unknown = tilefit::make_opt_flags(arch, {.m = rows_read_at_run_time, .n = 64, .k = 64});
 #elif CASE == 6  // expect: delete
 const auto* const on_the_heap = new tilefit::scoped_constraints(tilefit::opt_flags_constraints{.block_k = 128});
 #endif

@@ -17,8 +17,7 @@ constexpr matmul_problem gpt_oss_20b(std::int64_t tokens) noexcept {
           .k = 2880,
           .experts = 32,
           .topk = 4,
-          .formats = {.act = activation::swiglu, .gather = true, .bias = true},
-          .rows = {}};
+          .formats = {.act = activation::swiglu, .gather = true, .bias = true}};
 }
 constexpr const arch_traits& rtx_5090 = arch_v<arch_id::sm_120>;
 

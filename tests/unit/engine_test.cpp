@@ -56,8 +56,7 @@ matmul_problem random_problem(dice& roll) {
                   .gather = roll.coin(),
                   .scatter = roll.coin(),
                   .bias = roll.coin(),
-                  .accumulate = roll.coin(20)},
-      .rows = {}};
+                  .accumulate = roll.coin(20)}};
   if (roll.coin(20)) problem.rows = row_distribution::expected(roll.magnitude(4096));
   return problem;
 }
@@ -270,8 +269,7 @@ TEST_CASE("Constraints are honoured, or reported") {
 }
 
 TEST_CASE("A strict constraint that no kernel honours is named") {
-  constexpr matmul_problem problem{
-      .m = 2080, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  constexpr matmul_problem problem{.m = 2080, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
   constexpr arch_traits arch = arch_v<arch_id::sm_120>;
   const selection choice = make_opt_flags(arch, problem, {.block_m = 48, .strict = true});
   CHECK(choice.status == status_code::no_fit);
@@ -326,7 +324,7 @@ TEST_CASE("Bad problems are refused with the member and its numbers") {
   constexpr std::int32_t histogram[] = {3, 0, 5, -1};
   constexpr std::int32_t short_one[] = {3, 5};
   constexpr std::int32_t wrong_sum[] = {3, 0, 5, 1};
-  const matmul_problem good{.m = 8, .n = 256, .k = 128, .experts = 4, .topk = 2, .formats = {}, .rows = {}};
+  const matmul_problem good{.m = 8, .n = 256, .k = 128, .experts = 4, .topk = 2};
   REQUIRE(make_opt_flags(arch, good).ok());
   const auto refused = [&](auto change, std::string_view subject, std::int64_t value, std::int64_t limit,
                            status_code status = status_code::invalid_problem) {
@@ -388,7 +386,7 @@ TEST_CASE("Bad problems are refused with the member and its numbers") {
 
 TEST_CASE("Constraints out of range are refused with the member and its numbers") {
   constexpr arch_traits arch = arch_v<arch_id::sm_90>;
-  constexpr matmul_problem problem{.m = 8, .n = 256, .k = 128, .experts = 4, .topk = 2, .formats = {}, .rows = {}};
+  constexpr matmul_problem problem{.m = 8, .n = 256, .k = 128, .experts = 4, .topk = 2};
   const auto refused = [&](const opt_flags_constraints& bad, std::string_view subject, std::int64_t value,
                            std::int64_t limit) {
     const selection choice = make_opt_flags(arch, problem, bad);
@@ -414,7 +412,7 @@ TEST_CASE("Constraints out of range are refused with the member and its numbers"
 
 TEST_CASE("Nothing to do is a success without a tile") {
   for (const arch_traits& arch : arch_table) {
-    matmul_problem nothing{.m = 0, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+    matmul_problem nothing{.m = 0, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
     for (const selection& choice : {make_opt_flags(arch, nothing), make_opt_flags(arch, nothing, {.strict = true}),
                                     make_opt_flags(arch, nothing, {.block_m = 48, .strict = true}),
                                     make_opt_flags(arch, nothing, {.batch_invariant = true})}) {
@@ -430,7 +428,7 @@ TEST_CASE("Nothing to do is a success without a tile") {
 
 TEST_CASE("How rows spread over experts is taken into account") {
   constexpr arch_traits arch = arch_v<arch_id::sm_90>;
-  matmul_problem problem{.m = 4096, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  matmul_problem problem{.m = 4096, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
   const selection unknown = make_opt_flags(arch, problem);
   std::vector<std::int32_t> rows(32, 128);
   problem.rows = row_distribution::counted(rows);
@@ -449,7 +447,7 @@ TEST_CASE("How rows spread over experts is taken into account") {
   // One expert's weights instead of 32, and tiles at least as tall.
   CHECK(on_one.cost.memory_ps < even.cost.memory_ps);
   CHECK(on_one.flags.block_m >= even.flags.block_m);
-  const matmul_problem dense{.m = 4096, .n = 5760, .k = 2880, .formats = {}, .rows = {}};
+  const matmul_problem dense{.m = 4096, .n = 5760, .k = 2880};
   CHECK(make_opt_flags(arch, dense).flags.block_m == on_one.flags.block_m);
 
   rows.assign(32, 0);
@@ -474,8 +472,7 @@ TEST_CASE("Extreme sizes: an answer, and no arithmetic out of range") {
                                        .experts = experts,
                                        .topk = experts > 1 ? 8 : 1,
                                        .batch = batch,
-                                       .formats = {.y = y, .accumulate = true},
-                                       .rows = {}};
+                                       .formats = {.y = y, .accumulate = true}};
                 for (const row_distribution& rows :
                      {row_distribution{}, row_distribution::expected(1), row_distribution::expected(most_m)}) {
                   problem.rows = rows;
@@ -504,7 +501,7 @@ TEST_CASE("Extreme sizes: an answer, and no arithmetic out of range") {
 
 TEST_CASE("split_k: the caller's, unless the output is large; idle_sms: kept free") {
   constexpr arch_traits arch = arch_v<arch_id::sm_90>;
-  constexpr matmul_problem problem{.m = 16, .n = 2880, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  constexpr matmul_problem problem{.m = 16, .n = 2880, .k = 2880, .experts = 32, .topk = 4};
   CHECK(make_opt_flags(arch, problem, {.split_k = 4}).flags.split_k == 4);
   const auto limited = [&](std::int64_t most) {
     return make_opt_flags(arch, problem, {.split_k = 4, .max_allowable_mn = most}).flags.split_k;
@@ -518,7 +515,7 @@ TEST_CASE("split_k: the caller's, unless the output is large; idle_sms: kept fre
   const selection invariant = make_opt_flags(arch, problem, {.split_k = 2, .batch_invariant = true});
   CHECK(invariant.flags.split_k == 2);
 
-  const matmul_problem large{.m = 65'536, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  const matmul_problem large{.m = 65'536, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
   const selection all = make_opt_flags(arch, large);
   const selection some = make_opt_flags(arch, large, {.idle_sms = 66});
   CHECK(some.flags.idle_sms == 66);
@@ -589,7 +586,7 @@ struct huge_kernels : two_kernels {
 
 TEST_CASE("Policies of users: a small one, one without kernels, one whose kernels never fit") {
   constexpr arch_traits arch = arch_v<arch_id::sm_120>;
-  matmul_problem problem{.m = 4, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  matmul_problem problem{.m = 4, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
   const selection few = make_opt_flags(arch, problem, {}, two_kernels{});
   CHECK(few.status == status_code::ok);
   CHECK(few.flags.block_m == 16);
@@ -606,8 +603,7 @@ TEST_CASE("Policies of users: a small one, one without kernels, one whose kernel
   CHECK(make_opt_flags(arch, problem, {.block_m = 64}, no_kernels{}).status == status_code::unsupported_dtype);
   CHECK(make_opt_flags(arch, problem, {}, broken_kernels{}).status == status_code::unsupported_dtype);
 
-  const matmul_problem endless{
-      .m = 2'147'483'647, .n = 1 << 20, .k = 1 << 20, .batch = 65'536, .formats = {}, .rows = {}};
+  const matmul_problem endless{.m = 2'147'483'647, .n = 1 << 20, .k = 1 << 20, .batch = 65'536};
   const selection tiny = make_opt_flags(arch, endless, {}, tiny_kernels{});
   CHECK(tiny.status == status_code::ok);
   CHECK(tiny.cost.loop_ps >= (std::int64_t{1} << 60) - 10'000'000);  // cut off, not wrapped around
@@ -622,8 +618,7 @@ TEST_CASE("Policies of users: a small one, one without kernels, one whose kernel
 
 TEST_CASE("A heuristic's wish is taken where it fits and honours the constraints, whatever it answers") {
   constexpr arch_traits arch = arch_v<arch_id::sm_120>;
-  constexpr matmul_problem problem{
-      .m = 65'536, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  constexpr matmul_problem problem{.m = 65'536, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
   const auto choose_with = [&](const opt_flags& answer, const opt_flags_constraints& constraints = {}) {
     guided_kernels policy;
     policy.answer = answer;
@@ -659,8 +654,7 @@ TEST_CASE("A heuristic's wish is taken where it fits and honours the constraints
 }
 
 TEST_CASE("Rows of an architecture that a user wrote") {
-  constexpr matmul_problem problem{
-      .m = 2080, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  constexpr matmul_problem problem{.m = 2080, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
   arch_traits own = arch_v<arch_id::sm_120>;
   own.clock_mhz = own.dram_gbps = 0;
   own.fp8_gflops = own.fp4_gflops = 0;
@@ -719,8 +713,7 @@ constexpr matmul_problem gate_up(std::int64_t tokens, int experts, int topk, std
           .k = hidden,
           .experts = experts,
           .topk = topk,
-          .formats = {.x = x, .act = activation::swiglu, .gather = true, .bias = true},
-          .rows = {}};
+          .formats = {.x = x, .act = activation::swiglu, .gather = true, .bias = true}};
 }
 
 constexpr std::int32_t uneven[] = {100, 0, 0, 7, 1, 0, 20, 0};
@@ -776,7 +769,7 @@ constexpr table_row table[] = {
       .rows = row_distribution::counted(uneven)},
      {},
      policy_kind::ogs},
-    {arch_id::sm_90, {.m = -1, .n = 4096, .k = 4096, .formats = {}, .rows = {}}, {}, policy_kind::ogs},
+    {arch_id::sm_90, {.m = -1, .n = 4096, .k = 4096}, {}, policy_kind::ogs},
 };
 
 /// One constant for each row: clang limits the steps of a constant expression, not of a program.

@@ -63,8 +63,7 @@ std::string all_selections() {
                 .experts = model.experts,
                 .topk = model.topk,
                 .formats = is_gate_up ? matmul_formats{.x = x, .act = activation::swiglu, .gather = true, .bias = true}
-                                      : matmul_formats{.x = x, .scatter = true, .bias = true},
-                .rows = {}};
+                                      : matmul_formats{.x = x, .scatter = true, .bias = true}};
             text += line_of(make_opt_flags(arch, problem), tokens);
           }
         }

@@ -322,19 +322,18 @@ TEST_CASE("Upstream's rules for calls outside the recorded ones") {
     return make_opt_flags(arch, problem, constraints, policy).wished;
   };
   // Few rows: an expert's tile is made twice as tall, so that its weights are read once; a dense matmul's is not.
-  CHECK(flags_of(h100, {.m = 20, .n = 4096, .k = 4096, .formats = {}, .rows = {}}, {}, later).block_m == 32);
-  CHECK(flags_of(h100, {.m = 160, .n = 4096, .k = 4096, .experts = 8, .topk = 2, .formats = {}, .rows = {}}, {}, later)
-            .block_m == 64);
-  CHECK(flags_of(h100, {.m = 5, .n = 4096, .k = 4096, .formats = {}, .rows = {}}, {}, release).block_m == 64);
+  CHECK(flags_of(h100, {.m = 20, .n = 4096, .k = 4096}, {}, later).block_m == 32);
+  CHECK(flags_of(h100, {.m = 160, .n = 4096, .k = 4096, .experts = 8, .topk = 2}, {}, later).block_m == 64);
+  CHECK(flags_of(h100, {.m = 5, .n = 4096, .k = 4096}, {}, release).block_m == 64);
   // A batch counts in the grid that decides on persistence: 4 * 16 column tiles of 132 SMs, or 8 times that.
   triton_ogs_policy with_tma = later;
   with_tma.has_tma = true;
-  matmul_problem dense{.m = 512, .n = 4096, .k = 4096, .formats = {}, .rows = {}};
+  matmul_problem dense{.m = 512, .n = 4096, .k = 4096};
   CHECK_FALSE(flags_of(h100, dense, {}, with_tma).is_persistent);
   dense.batch = 8;
   CHECK(flags_of(h100, dense, {}, with_tma).is_persistent);
   // Eight columns: a persistent tile has 16 at least.
-  matmul_problem narrow{.m = 4096, .n = 8, .k = 4096, .formats = {.x = dtype::fp8_e4m3}, .rows = {}};
+  matmul_problem narrow{.m = 4096, .n = 8, .k = 4096, .formats = {.x = dtype::fp8_e4m3}};
   CHECK(flags_of(h100, narrow, {.is_persistent = false}, with_tma).block_n == 8);
   CHECK(flags_of(h100, narrow, {}, with_tma).is_persistent);
   CHECK(flags_of(h100, narrow, {}, with_tma).block_n == 16);
@@ -342,10 +341,10 @@ TEST_CASE("Upstream's rules for calls outside the recorded ones") {
   // FP32 output never runs persistent by itself; n <= 128 takes the columns there are.
   dense.formats.y = dtype::fp32;
   CHECK_FALSE(flags_of(h100, dense, {}, with_tma).is_persistent);
-  CHECK(flags_of(h100, {.m = 64, .n = 96, .k = 4096, .formats = {}, .rows = {}}, {}, release).block_n == 128);
-  CHECK(flags_of(gfx950, {.m = 64, .n = 64, .k = 4096, .formats = {}, .rows = {}}, {}, release).block_n == 64);
+  CHECK(flags_of(h100, {.m = 64, .n = 96, .k = 4096}, {}, release).block_n == 128);
+  CHECK(flags_of(gfx950, {.m = 64, .n = 64, .k = 4096}, {}, release).block_n == 64);
   // gfx950, 16-bit X, many rows: 64 x 512 by itself, but a constrained block_m wins.
-  const matmul_problem prefill{.m = 8192, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {}, .rows = {}};
+  const matmul_problem prefill{.m = 8192, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
   CHECK(flags_of(gfx950, prefill, {}, later).block_m == 64);
   CHECK(flags_of(gfx950, prefill, {}, later).block_n == 512);
   CHECK(flags_of(gfx950, prefill, {.block_m = 128}, later).block_m == 128);
@@ -363,4 +362,43 @@ TEST_CASE("Upstream's rules for calls outside the recorded ones") {
     odd.effective_itemsize = itemsize;
     CHECK(make_opt_flags(h100, prefill, {}, odd).status == status_code::unsupported_feature);
   }
+}
+
+TEST_CASE("What replaces Triton's answer fits with the split it runs with, wherever a kernel may run") {
+  // Small m * n and many SMs invite a split, persistent kernels count 4 bytes for it, swizzled scales leave no others.
+  const arch_id archs[] = {arch_id::sm_80, arch_id::sm_90, arch_id::sm_100, arch_id::sm_120, arch_id::gfx942};
+  int faults = 0, replaced = 0;
+  for (const arch_id id : archs)
+    for (const triton_release release : {triton_release::v3_4_0, triton_release::v2025_12})
+      for (const triton_scale_layout layout : {triton_scale_layout::strided, triton_scale_layout::blackwell})
+        for (const bool tma : {false, true})
+          for (const dtype y : {dtype::bf16, dtype::fp32, dtype::fp8_e4m3})
+            for (const int m : {1, 4, 16, 388, 2'080})
+              for (const int n : {64, 512, 2'880})
+                for (const std::optional<int> block_m : {std::optional<int>{}, std::optional<int>{256}}) {
+                  const matmul_problem problem{
+                      .m = m, .n = n, .k = 4096, .experts = 8, .topk = 4, .formats = {.x = dtype::bf16, .y = y}};
+                  const triton_ogs_policy policy{.release = release, .scale_layout = layout, .has_tma = tma};
+                  const arch_traits& arch = traits_of(id);
+                  const selection choice = make_opt_flags(arch, problem, {.block_m = block_m}, policy);
+                  if (choice.status == status_code::unsupported_feature && !tma) continue;  // the layout needs TMA
+                  replaced += choice.status == status_code::ok_fallback ? 1 : 0;
+                  const bool may_split = release == triton_release::v3_4_0 && !choice.flags.is_persistent;
+                  if (!choice.ok() || choice.need_bytes() > arch.smem_block_bytes ||
+                      (choice.flags.split_k > 1 && !may_split))
+                    ++faults;
+                }
+  CHECK(faults == 0);
+  CHECK(replaced > 50);
+}
+
+TEST_CASE("A block has no more threads than the chip allows") {
+  const matmul_problem problem{.m = 4096, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
+  const selection warps = make_opt_flags(traits_of(arch_id::gfx942), problem, {.num_warps = 32}, triton_ogs_policy{});
+  CHECK(warps.status == status_code::invalid_constraint);
+  CHECK(warps.refused.limit == 16);
+  // 4,096 rows are 256 warps by upstream's rule.
+  const selection rows = make_opt_flags(traits_of(arch_id::sm_90), problem, {.block_m = 4096}, triton_ogs_policy{});
+  CHECK(rows.status == status_code::ok_constraint_relaxed);
+  CHECK(rows.flags.num_warps <= 32);
 }

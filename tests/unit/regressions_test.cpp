@@ -30,8 +30,7 @@ matmul_problem gate_up(const bench::model_shape& model, std::int64_t tokens, con
           .k = model.hidden,
           .experts = model.experts,
           .topk = model.topk,
-          .formats = formats,
-          .rows = {}};
+          .formats = formats};
 }
 matmul_problem down(const bench::model_shape& model, std::int64_t tokens, const matmul_formats& formats = {}) {
   matmul_problem problem = gate_up(model, tokens, formats);
@@ -287,7 +286,7 @@ TEST_CASE("SM89: 106,496 B of 101,376") {
   CHECK(plan.bytes_with(3) == 106'496);
   CHECK(plan.stages_within(101'376, 3) == 2);
   for (const std::int64_t tokens : {1, 16, 128, 1024, 16384}) {
-    const matmul_problem problem{.m = tokens, .n = 4096, .k = 1024, .formats = dense, .rows = {}};
+    const matmul_problem problem{.m = tokens, .n = 4096, .k = 1024, .formats = dense};
     require_fits(make_opt_flags(l40s, problem));
     // Insisting on three stages picks a tile that has room for three.
     const selection three = make_opt_flags(l40s, problem, {.num_stages = 3, .strict = true});

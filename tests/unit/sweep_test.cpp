@@ -145,8 +145,7 @@ void for_each_problem(const std::vector<std::int64_t>& counts, const matmul_form
                                     .k = is_gate_up ? model.hidden : model.intermediate,
                                     .experts = model.experts,
                                     .topk = model.topk,
-                                    .formats = formats,
-                                    .rows = {}});
+                                    .formats = formats});
 }
 
 }  // namespace

@@ -182,7 +182,7 @@ class tile_search {
   constexpr void count_rows(int block_m) noexcept {
     if (block_m == block_m_) return;
     block_m_ = block_m;
-    block_n_ = 0;
+    block_n_ = 0;  // and so `work_` is made again
     row_tiles_ = model_.row_tiles(block_m);
   }
 
@@ -195,10 +195,15 @@ class tile_search {
       block_k_ = candidate.block_k;
       most_split_k_ = candidate.split_k;
       work_ = model_.work(candidate, split_k_, row_tiles_);
+      rejected_ = {};
     }
-    // With all its stages no better, so not worth counting bytes for.
+    // With all its stages no better, so not worth counting bytes for; and no more pieces would make it better.
+    if (no_better(candidate)) return;
     const std::int64_t endless_ps = model_.predict(work_, candidate, candidate.num_stages).total_ps;
-    if (!constrained_ && endless_ps > best_.fitting.price.total_ps) return;
+    if (!constrained_ && endless_ps > best_.fitting.price.total_ps) {
+      rejected_ = {candidate.is_persistent, candidate.epilogue_subtile, candidate.num_stages};
+      return;
+    }
     opt_flags flags = candidate;
     flags.split_k = work_.split_k;
     const smem_plan plan = policy_.plan(arch_, problem_.formats, flags);
@@ -211,6 +216,12 @@ class tile_search {
       keep_better(best_.fitting, price(flags, stages, plan, total_ps), flags, stages);
     }
     keep_better(best_.wished, endless, flags, stages > 0 ? stages : plan.min_stages);
+  }
+
+  /// True for a candidate that the model cannot predict to be faster than the one of its size rejected last.
+  constexpr bool no_better(const opt_flags& candidate) const noexcept {
+    return candidate.is_persistent == rejected_.is_persistent && candidate.epilogue_subtile >= rejected_.pieces &&
+           candidate.num_stages <= rejected_.most_stages;
   }
 
   TILEFIT_ALWAYS_INLINE constexpr tile_price price(const opt_flags& flags, int stages, const smem_plan& plan,
@@ -240,6 +251,10 @@ class tile_search {
   int block_m_ = 0, block_n_ = 0, block_k_ = 0, most_split_k_ = 0;
   std::int64_t row_tiles_ = 0;
   tile_work work_;
+  struct {
+    bool is_persistent = false;
+    int pieces = 0, most_stages = 0;
+  } rejected_;  // the last candidate of this size that was too slow with all its stages; 0 stages = none
 };
 
 }  // namespace tilefit::inline v0::detail
