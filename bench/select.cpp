@@ -114,6 +114,8 @@ int print_latency(const select_options& options) {
       measure_latency("tilefit's own, gfx950", arch_v<arch_id::gfx950>, ogs_policy{}),
       measure_latency("triton 3.4.0, sm_90", arch_v<arch_id::sm_90>,
                       triton_ogs_policy{.release = triton_release::v3_4_0}),
+      measure_latency("triton 3.4.0, sm_120", arch_v<arch_id::sm_120>,  // falls back from 520 tokens on
+                      triton_ogs_policy{.release = triton_release::v3_4_0}),
   };
   if (options.json) {
     nlohmann::json all = nlohmann::json::array();

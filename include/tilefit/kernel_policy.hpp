@@ -69,7 +69,7 @@ enum class tile_scope : std::uint8_t {
 
 /// Optional member `adapt(arch, problem, constraints, flags, scope) -> opt_flags`: the policy compiles on demand, so a
 /// constrained block size or warp count becomes a candidate; `adapt` sets what follows from the tile.
-/// block_m == 0 in the answer = no such kernel.
+/// block_m == 0 in the answer = no such kernel. It leaves block_m and block_n as they are, and split_k no larger.
 template <class Policy>
 concept adapts_tiles = requires(const Policy& policy, const arch_traits& arch, const matmul_problem& problem,
                                 const opt_flags_constraints& constraints, const opt_flags& flags) {

@@ -80,6 +80,7 @@ struct triton_ogs_policy {
                               .block_n = block_n,
                               .block_k = block_k,
                               .num_stages = most_stages,
+                              .split_k = 16,  // `adapt` says how many
                               .is_persistent = persistent_subtile > 0,
                               .epilogue_subtile = detail::max(persistent_subtile, 1)};
     return tiles;

@@ -82,8 +82,9 @@ constexpr constraint_set broken_by(const opt_flags& flags, int stages, const opt
 /// False for "no such kernel" (block_m == 0) and for sizes that the cost model cannot count.
 constexpr bool usable(const opt_flags& flags) noexcept {
   static_assert(is_pow2(max_block));
-  const int largest = (flags.block_m - 1) | (flags.block_n - 1) | (flags.block_k - 1);
-  return static_cast<unsigned>(largest) < static_cast<unsigned>(max_block) && flags.num_stages > 0;
+  const auto less_one = [](int size) { return static_cast<unsigned>(size) - 1u; };
+  const unsigned largest = less_one(flags.block_m) | less_one(flags.block_n) | less_one(flags.block_k);
+  return largest < static_cast<unsigned>(max_block) && flags.num_stages > 0;
 }
 
 /// True when a block may have as many threads as these warps are. (A row without the number says nothing.)
@@ -107,24 +108,24 @@ class tile_search {
 
   constexpr search_result run() noexcept {
     const std::span<const opt_flags> candidates = policy_.candidates(arch_, problem_);
-    if constexpr (adapts_tiles<Policy>) {
+    if (!constrained_) {
+      try_bounded(candidates);
+    } else if constexpr (adapts_tiles<Policy>) {
       for (const opt_flags& candidate : candidates) try_adapted(candidate, {}, tile_scope::preferred);
-      if (constrained_ && !(best_.fitting.found() && best_.fitting.price.broken.empty()))
+      if (!best_.fitting.found() || !best_.fitting.price.broken.empty())
         for (const opt_flags& candidate : candidates) try_adapted(candidate, {}, tile_scope::possible);
       // Constrained block sizes are given up one after the other (block_n, block_m, block_k) while nothing fits.
       constexpr auto lowest = static_cast<unsigned>(constraint_id::block_n);
       for (unsigned step = 1; step < 8 && !best_.fitting.found(); ++step)
         for (const opt_flags& candidate : candidates)
           try_adapted(candidate, {static_cast<std::uint16_t>(step * lowest)}, tile_scope::preferred);
-    } else if (constrained_) {
+    } else {
       for (const opt_flags& candidate : candidates) {
         opt_flags flags = candidate;
         flags.num_stages = constraints_.num_stages.value_or(flags.num_stages);
         flags.idle_sms = constraints_.idle_sms.value_or(0);
         try_tile(flags);
       }
-    } else {
-      try_bounded(candidates);
     }
     return best_;
   }
@@ -165,7 +166,12 @@ class tile_search {
     for (std::uint32_t i = 0; i < count; ++i) {
       const tile_run& run = runs[i + first < count ? i + first : i + first - count];
       if (run.least_ps > best_.fitting.price.total_ps) continue;
-      for (std::uint32_t index = run.begin; index < run.end; ++index) try_tile(candidates[index]);
+      for (std::uint32_t index = run.begin; index < run.end; ++index) {
+        if constexpr (adapts_tiles<Policy>)
+          try_tile(policy_.adapt(arch_, problem_, constraints_, candidates[index], tile_scope::preferred));
+        else
+          try_tile(candidates[index]);
+      }
     }
   }
 
