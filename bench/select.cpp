@@ -220,12 +220,11 @@ void add_select(CLI::App& app, int& exit_code) {
   select->add_option("--constraints", options->constraints, "as in TILEFIT_CONSTRAINTS: 'block_k=128,strict=1'");
   select->add_flag("--json", options->json, "JSON on standard output");
   // A file and the clock have problems of their own: words about one problem would be ignored.
-  for (CLI::Option* option : select->get_options())
-    if (option != cases && option != latency && option->check_name("--json") == false &&
-        option->check_name("--help") == false) {
-      cases->excludes(option);
-      latency->excludes(option);
-    }
+  for (CLI::Option* option : select->get_options()) {
+    if (option == cases || option == latency || option->check_name("--json") || option->check_name("--help")) continue;
+    cases->excludes(option);
+    latency->excludes(option);
+  }
   select->callback([options, cases, &exit_code] {
     exit_code = cases->count() > 0 ? write_cases(*options)
                 : options->latency ? print_latency(*options)
