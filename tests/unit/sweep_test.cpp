@@ -1,6 +1,6 @@
 // Every architecture x model x matmul x token count x formats: an answer, and one that fits.
-// A normal build visits about a million problems; TILEFIT_SWEEP_STRIDE in the environment (default 1; sanitizer builds
-// 8) takes every n-th token count.
+// A normal build visits over a million problems; TILEFIT_SWEEP_STRIDE in the environment (default 1; sanitizer
+// builds 8) takes every n-th token count.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -28,12 +28,13 @@ constexpr int default_stride = 8;
 std::vector<std::int64_t> token_counts() {
   std::vector<std::int64_t> all;
   for (std::int64_t tokens = 0; tokens <= 64; ++tokens) all.push_back(tokens);
-  for (std::int64_t power = 128; power <= 16384; power *= 2)
-    for (const std::int64_t step : {-1, 0, 1})
-      if (power + step <= 16384) all.push_back(power + step);
+  const auto add_around = [&all](std::int64_t centre) {
+    for (std::int64_t tokens = centre - 6; tokens <= centre + 6; ++tokens)
+      if (tokens <= 16384) all.push_back(tokens);
+  };
+  for (std::int64_t power = 128; power <= 16384; power *= 2) add_around(power);
   // Where an expert gets one row more than a tile height of 64, for each model: ceil(65 * experts / topk).
-  for (const std::int64_t threshold : {260, 520, 1040, 2080, 3120})
-    for (const std::int64_t step : {-1, 0, 1}) all.push_back(threshold + step);
+  for (const std::int64_t threshold : {260, 520, 1040, 2080, 3120}) add_around(threshold);
   for (std::int64_t tokens = 100; tokens < 16384; tokens += 397) all.push_back(tokens);
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
