@@ -139,8 +139,9 @@ inline std::string explanation::text(bool colour) const {
   const auto paint = [colour](std::string_view code, std::string_view words) {
     return colour ? fmt::format("\x1b[{}m{}\x1b[0m", code, words) : std::string(words);
   };
-  std::string out = fmt::format("{} on {} ({} SMs, {} GB/s): {}\n", paint("1", policy), paint("1", arch.name),
-                                grouped(arch.sm_count), grouped(arch.dram_gbps), detail::describe(problem));
+  const std::string_view processor = arch.vendor == vendor_id::nvidia ? "SM" : arch.wave_size == 32 ? "WGP" : "CU";
+  std::string out = fmt::format("{} on {} ({} {}s, {} GB/s): {}\n", paint("1", policy), paint("1", arch.name),
+                                grouped(arch.sm_count), processor, grouped(arch.dram_gbps), detail::describe(problem));
   const auto line = [&](std::string_view label, std::string_view words) {
     out += fmt::format("  {:<9} {}\n", label, words);
   };
@@ -167,8 +168,8 @@ inline std::string explanation::text(bool colour) const {
                             grouped(staged ? region.bytes * flags.num_stages : region.bytes), copies, note));
     label = "";
   }
-  line("", fmt::format("{:<12} {:>9} B of {} B, {} block{} per SM", "total", grouped(choice.need_bytes()),
-                       grouped(choice.budget_bytes), blocks_per_sm, blocks_per_sm == 1 ? "" : "s"));
+  line("", fmt::format("{:<12} {:>9} B of {} B, {} block{} per {}", "total", grouped(choice.need_bytes()),
+                       grouped(choice.budget_bytes), blocks_per_sm, blocks_per_sm == 1 ? "" : "s", processor));
   const predicted_cost& cost = choice.cost;
   line("predicted", fmt::format("{}, limited by {}: memory {}, loops {}, other {}; {} tiles",
                                 microseconds(cost.total_ps), name_of(cost.limiter), microseconds(cost.memory_ps),
