@@ -122,9 +122,6 @@ class cost_model {
   constexpr cost_model(const arch_traits& arch, const matmul_problem& problem, const math_path& path, int sms,
                        const cost_constants& constants = default_cost_constants) noexcept;
 
-  /// Experts that have rows, expected value rounded up.
-  constexpr std::int64_t active_experts() const noexcept { return active_; }
-
   /// Row tiles of this height over all experts, expected value rounded up.
   constexpr std::int64_t row_tiles(int block_m) const noexcept;
 
@@ -189,7 +186,7 @@ class cost_model {
 
   std::int64_t m_, n_, k_, batch_, sms_;
   row_distribution rows_;
-  std::int64_t active_ = 0;
+  std::int64_t active_ = 0;                                   // experts that have rows, expected value rounded up
   std::int64_t mac_rate_ = 0, widen_rate_ = 0, l2_rate_ = 0;  // per SM
   std::int64_t dram_rate_ = 0;
   std::int64_t memory_ps_ = 0;

@@ -168,7 +168,7 @@ class tile_search {
       if (run.least_ps > best_.fitting.price.total_ps) continue;
       for (std::uint32_t index = run.begin; index < run.end; ++index) {
         if constexpr (adapts_tiles<Policy>)
-          try_tile(policy_.adapt(arch_, problem_, constraints_, candidates[index], tile_scope::preferred));
+          try_adapted(candidates[index], {}, tile_scope::preferred);
         else
           try_tile(candidates[index]);
       }
