@@ -24,8 +24,10 @@ enum class weight_layout : std::uint8_t {
   /// NVIDIA. Atom of 16 rows x 64 K = 512 B of values + 32 B of scales. Lane l of a warp owns bytes 16 l ... 16 l + 15:
   /// word j = its elements a0 ... a7 of K step j of 16, as the A fragment of mma.sync.m16n8k16 has them (PTX ISA,
   /// "Matrix fragments for mma.m16n8k16 with floating point type"); wgmma's register A is the same per warp.
-  /// Bits of a word: see `mma_bit`. Scale of row r, 32-block b of the atom: byte 4 * (r % 8) + 2 * (r / 8) + b, so that
-  /// one 32-bit load brings a lane the four scales of its two rows.
+  /// Rows 2 i and 2 i + 1 of W are rows i and i + 8 of the fragment: one lane holds both, so gate and up of a SwiGLU
+  /// meet in a register, and plain results leave as pairs of columns.
+  /// Bits of a word: see `mma_bit`. Scale of row r, 32-block b of the atom: byte 2 r + b, so that one 32-bit load
+  /// brings a lane the four scales of its two rows.
   mma_m16k64,
   /// AMD. Atom of 16 rows x 128 K = 1024 B of values + 64 B of scales. Lane l of a wave owns bytes 16 l ... 16 l + 15:
   /// row l % 16, 32 K values from 32 * (l / 16), low nibble = even k. Scale byte l belongs to the same values.
@@ -99,13 +101,13 @@ TILEFIT_HD constexpr int mma_bit(int element, int bit) noexcept {
   return half + (bit == 3 ? 14 : bit == 2 ? 13 : 10 + bit);
 }
 
-/// Lane and element of the m16n8k16 A fragment that hold (row, col) of a 16 x 16 step.
+/// Lane and element of the m16n8k16 A fragment that hold (row, col) of a 16 x 16 step of W.
 struct mma_slot {
   int lane = 0;
   int element = 0;
 };
 TILEFIT_HD constexpr mma_slot mma_slot_of(int row, int col) noexcept {
-  return {4 * (row % 8) + col % 8 / 2, col % 2 + 2 * (row / 8) + 4 * (col / 8)};
+  return {4 * (row / 2) + col % 8 / 2, col % 2 + 2 * (row % 2) + 4 * (col / 8)};
 }
 
 /// Position of one 4-bit weight: bit b (0..2 magnitude, 3 sign) is bit `bit[b]` of the little-endian 32-bit word at
@@ -142,7 +144,7 @@ TILEFIT_HD constexpr std::int64_t scale_offset(weight_layout layout, std::int64_
   switch (layout) {
     case weight_layout::row_major: break;
     case weight_layout::mma_m16k64:
-      return atom_offset(layout, k, row, col) + 512 + 4 * (row % 8) + 2 * (row % 16 / 8) + col % 64 / 32;
+      return atom_offset(layout, k, row, col) + 512 + 2 * (row % 16) + col % 64 / 32;
     case weight_layout::mfma_m16k128: return atom_offset(layout, k, row, col) + 1024 + row % 16 + 16 * (col % 128 / 32);
   }
   return row * (k / 32) + col / 32;

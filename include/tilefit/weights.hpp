@@ -67,7 +67,7 @@ TILEFIT_HD constexpr std::uint32_t gather_pair(std::uint32_t word, int pair) noe
   return (codes & 15u) | (codes >> 12 & 0xF0u);
 }
 
-/// Writes block `kb` (32 K) of row `row` of an expert. mma_m16k64 shares its words between rows r and r + 8: there the
+/// Writes block `kb` (32 K) of row `row` of an expert. mma_m16k64 shares its words between two rows: there the
 /// expert's values must be zero before the first block is put.
 TILEFIT_HD constexpr void put_block(weight_layout layout, std::int64_t n, std::int64_t k, std::int64_t row,
                                     std::int64_t kb, const weight_block& block, weight_storage to) noexcept {

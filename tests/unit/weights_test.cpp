@@ -50,6 +50,8 @@ std::uint8_t read_code(const std::uint8_t* expert, const weight_position& at) {
 
 // The A fragment of mma.sync.m16n8k16 as the PTX ISA states it: row and column of element i of a lane.
 int fragment_row(int lane, int i) { return lane / 4 + ((i / 2) % 2 == 0 ? 0 : 8); }
+// Row of W that fragment row r holds: rows 2 i and 2 i + 1 of W lie at i and i + 8.
+int row_of_fragment(int r) { return 2 * (r % 8) + r / 8; }
 int fragment_column(int lane, int i) { return lane % 4 * 2 + i % 2 + (i < 4 ? 0 : 8); }
 
 }  // namespace
@@ -122,14 +124,14 @@ TEST_CASE("weights: mma_m16k64 gives each lane its fragment by shift and mask", 
             const std::uint32_t half = i % 2 == 0 ? pairs[i / 2] & 0xFFFF : pairs[i / 2] >> 16;
             const std::uint32_t code = half >> 12 | (half >> 6 & 7);
             const std::uint8_t expected =
-                m.code(0, row0 + fragment_row(lane, i), k0 + 16 * step + fragment_column(lane, i));
+                m.code(0, row0 + row_of_fragment(fragment_row(lane, i)), k0 + 16 * step + fragment_column(lane, i));
             if (code != expected) FAIL_CHECK("lane " << lane << " step " << step << " element " << i);
           }
         }
-        // One 32-bit load: row g of both blocks, row g + 8 of both blocks.
+        // One 32-bit load: fragment row g of both blocks, fragment row g + 8 of both blocks.
         const std::uint8_t* scales = start + 512 + 4 * (lane / 4);
         for (int s = 0; s < 4; ++s)
-          if (scales[s] != m.scales[size(((row0 + lane / 4 + 8 * (s / 2)) * 192 + k0 + 32 * (s % 2)) / 32)])
+          if (scales[s] != m.scales[size(((row0 + row_of_fragment(lane / 4 + 8 * (s / 2))) * 192 + k0 + 32 * (s % 2)) / 32)])
             FAIL_CHECK("scale " << s << " of lane " << lane);
       }
     }
