@@ -24,17 +24,18 @@ enum class smem_region : std::uint8_t {
   w_scales,     ///< E8M0 bytes of W
   w_padding,    ///< bytes that a packed FP4 operand wastes where the hardware wants one value per byte
   barriers,     ///< mbarriers of the stages
-  row_indx,     ///< gather and scatter indices of the tile's rows
+  work_pieces,  ///< what the tile that starts in a stage is
+  row_indx,     ///< where the tile's rows go, and their gammas
   bias,         ///< bias of the tile's columns
   accumulator,  ///< output tile on its way to memory
   x_transpose,  ///< second copy of an X tile that is turned around
 };
-inline constexpr int smem_region_count = 10;
+inline constexpr int smem_region_count = 11;
 
 constexpr std::string_view name_of(smem_region region) noexcept {
   constexpr std::array<std::string_view, smem_region_count> names = {
-      "X values", "X scales", "W values", "W scales",    "W padding",
-      "barriers", "row indx", "bias",     "accumulator", "X transpose"};
+      "X values",    "X scales", "W values", "W scales",    "W padding",  "barriers",
+      "work pieces", "row indx", "bias",     "accumulator", "X transpose"};
   return names[static_cast<std::size_t>(region)];
 }
 
@@ -130,9 +131,8 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr std::int64_t bytes_of(dtype type, std
   return (count * bits_of(type) + 7) / 8;
 }
 
-/// Bytes of tilefit's own kernels (kernels/): FP4 stays packed and is widened in registers, scales lie beside their
-/// values, the output tile is turned around in shared memory on its way to Y. A persistent kernel prefetches the next
-/// tile while it stores, so its output tile has memory of its own; otherwise it reuses that of the stages.
+/// Bytes of tilefit's own kernels (kernels/): FP4 stays packed and is widened in registers, E8M0 scales lie in the same
+/// atoms as their values (weight_layout.hpp: 17 bytes for 32 weights), results go from registers to Y.
 /// Alignment: 1,024 B for an operand that wgmma reads with the 128-byte swizzle (PTX ISA, "Shared memory matrix
 /// layout"), 128 B for everything else that a bulk copy or a 16-byte load per lane touches.
 TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_traits& arch,
@@ -145,20 +145,16 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_tr
   plan.add(smem_region::x_values, bytes_of(formats.x, m * k), per_stage, x_alignment);
   if (has_block_scales(formats.x))
     plan.add(smem_region::x_scales, detail::div_pow2(m * k, formats.scale_block), per_stage, 128);
-  plan.add(smem_region::w_values, bytes_of(formats.w, n * k), per_stage, 128);
-  if (has_block_scales(formats.w))
-    plan.add(smem_region::w_scales, detail::div_pow2(n * k, formats.scale_block), per_stage, 128);
-  // A full and an empty mbarrier of 8 B for each stage, where the output tile never lies over them.
-  if (arch.features.has(feature::bulk_copy)) plan.add(smem_region::barriers, 16 * flags.num_stages, fixed, 128);
-  plan.add(smem_region::row_indx, 4 * m * ((formats.gather ? 1 : 0) + (formats.scatter ? 1 : 0)), fixed, 128);
-  if (formats.bias) plan.add(smem_region::bias, 4 * n, fixed, 128);
-  // Partial sums of a split tile leave in FP32 with all their columns; a later kernel applies the epilogue.
-  const bool partial = flags.split_k > 1;
-  const std::int64_t columns = formats.act == activation::swiglu && !partial ? n / 2 : n;
-  const int subtile = flags.epilogue_subtile > 0 ? flags.epilogue_subtile : 1;
-  plan.add(smem_region::accumulator,
-           detail::div_pow2(bytes_of(partial ? dtype::fp32 : formats.y, m * columns), subtile),
-           flags.is_persistent ? fixed : overlaid, 128);
+  const std::int64_t w_scales = has_block_scales(formats.w) ? detail::div_pow2(n * k, formats.scale_block) : 0;
+  plan.add(smem_region::w_values, bytes_of(formats.w, n * k) + w_scales, per_stage, 128);
+  // A full and an empty mbarrier of 8 B for each stage, and a word for each of four groups of warps.
+  if (arch.features.has(feature::wgmma)) {
+    plan.add(smem_region::barriers, 16 * flags.num_stages + 16, fixed, 16);
+    plan.add(smem_region::work_pieces, 32 * flags.num_stages, fixed, 16);
+  }
+  // Row and gamma, 8 B, for each group of four warps, twice in turn: a tile's are written while the last one's are
+  // read.
+  plan.add(smem_region::row_indx, 16 * m * (flags.num_warps / 8 * 2), fixed, 128);
   return plan;
 }
 

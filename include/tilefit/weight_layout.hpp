@@ -22,11 +22,12 @@ enum class weight_layout : std::uint8_t {
   /// own.
   row_major,
   /// NVIDIA. Atom of 16 rows x 64 K = 512 B of values + 32 B of scales. Lane l of a warp owns bytes 16 l ... 16 l + 15:
-  /// word j = its elements a0 ... a7 of K step j of 16, as the A fragment of mma.sync.m16n8k16 has them (PTX ISA,
-  /// "Matrix fragments for mma.m16n8k16 with floating point type"); wgmma's register A is the same per warp.
+  /// eight for each 32 of K, its elements a0 ... a7 of two K steps of 16, as the A fragment of mma.sync.m16n8k16 has
+  /// them
+  /// (PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type"); wgmma's register A is the same per warp.
   /// Rows 2 i and 2 i + 1 of W are rows i and i + 8 of the fragment: one lane holds both, so gate and up of a SwiGLU
   /// meet in a register, and plain results leave as pairs of columns.
-  /// Bits of a word: see `mma_bit`. Scale of row r, 32-block b of the atom: byte 2 r + b, so that one 32-bit load
+  /// Bits: see `mma_bit`. Scale of row r, 32-block b of the atom: byte 2 r + b, so that one 32-bit load
   /// brings a lane the four scales of its two rows.
   mma_m16k64,
   /// AMD. Atom of 16 rows x 128 K = 1024 B of values + 64 B of scales. Lane l of a wave owns bytes 16 l ... 16 l + 15:
@@ -90,15 +91,27 @@ TILEFIT_HD constexpr std::int64_t atom_offset(weight_layout layout, std::int64_t
   return ((group * k_atoms + col / atom.k) * (weight_atom::group_rows / weight_atom::rows) + row_atom) * atom.bytes;
 }
 
-/// Bit of a 32-bit word of mma_m16k64 where bit `bit` (0..2 magnitude, 3 sign) of fragment element a[element] lies.
-/// Pair p = element / 2 sits in both halves of the word, even element low. Pairs 0, 1, 2 come out as
-/// (word << 3 p) & 0x81C081C0: sign at bit 15, magnitude at 8..6. Pair 3 has what is left, sign 14, magnitude 13, 11,
-/// 10: ((word << 1) & 0x80008000) | ((word >> 5) & 0x01000100) | ((word >> 4) & 0x00C000C0).
-TILEFIT_HD constexpr int mma_bit(int element, int bit) noexcept {
+/// How the 16 codes of a lane for 32 K, two steps of 16, share two 32-bit words of mma_m16k64. The codes of a step form
+/// four pairs; a pair is wanted with the even element in the low half of a register, the odd one in the high half, each
+/// with its sign at bit 15 and its magnitude at bits 8..6 (`mma_pair_mask`), where it is a BF16 pattern (fp4_widening).
+/// Pairs 0, 1, 2 of a step are its own word, rotated left by 0, 4 and 10, under the mask. Three such patterns leave
+/// bits 10, 9, 1, 0 of a half free, and no fourth one fits there: the free bits of both words together, of the first
+/// where they are and of the second two bits higher, hold the pairs 3, of the first step rotated left by 6, of the
+/// second by 12.
+inline constexpr std::uint32_t mma_pair_mask = 0x81C081C0u;
+inline constexpr std::uint32_t mma_free_mask = 0x06030603u;
+TILEFIT_HD constexpr int mma_pair_rotation(int step, int pair) noexcept {
+  return pair == 0 ? 0 : pair == 1 ? 4 : pair == 2 ? 10 : step % 2 == 0 ? 6 : 12;
+}
+
+/// Bit of the 64-bit number that the two words make (the first one is the low half) where bit `bit` (0..2 magnitude, 3
+/// sign) of fragment element a[element] of a step lies.
+TILEFIT_HD constexpr int mma_bit(int step, int element, int bit) noexcept {
   const int pair = element / 2;
-  const int half = 16 * (element % 2);
-  if (pair < 3) return half + (bit == 3 ? 15 : 6 + bit) - 3 * pair;
-  return half + (bit == 3 ? 14 : bit == 2 ? 13 : 10 + bit);
+  const int wanted = 16 * (element % 2) + (bit == 3 ? 15 : 6 + bit);
+  const int at = (wanted - mma_pair_rotation(step, pair) + 32) % 32;
+  if (pair < 3) return 32 * (step % 2) + at;
+  return (mma_free_mask >> at & 1u) != 0 ? at : 32 + at - 2;
 }
 
 /// Lane and element of the m16n8k16 A fragment that hold (row, col) of a 16 x 16 step of W.
@@ -110,8 +123,8 @@ TILEFIT_HD constexpr mma_slot mma_slot_of(int row, int col) noexcept {
   return {4 * (row / 2) + col % 8 / 2, col % 2 + 2 * (row % 2) + 4 * (col / 8)};
 }
 
-/// Position of one 4-bit weight: bit b (0..2 magnitude, 3 sign) is bit `bit[b]` of the little-endian 32-bit word at
-/// `byte` (row_major and mfma_m16k128: the word is the byte itself, bits < 8).
+/// Position of one 4-bit weight: bit b (0..2 magnitude, 3 sign) is bit `bit[b]` of the little-endian number that starts
+/// at `byte` (row_major and mfma_m16k128: bits < 8; mma_m16k64: bits < 64).
 struct weight_position {
   std::int64_t byte = 0;
   int bit[4] = {};
@@ -127,8 +140,8 @@ TILEFIT_HD constexpr weight_position value_position(weight_layout layout, std::i
     case weight_layout::row_major: at.byte = row * (k / 2) + col / 2; break;
     case weight_layout::mma_m16k64: {
       const mma_slot slot = mma_slot_of(static_cast<int>(row % 16), static_cast<int>(col % 16));
-      at.byte = atom_offset(layout, k, row, col) + 16 * slot.lane + 4 * (col % 64 / 16);
-      for (int b = 0; b < 4; ++b) at.bit[b] = mma_bit(slot.element, b);
+      at.byte = atom_offset(layout, k, row, col) + 16 * slot.lane + 8 * (col % 64 / 32);
+      for (int b = 0; b < 4; ++b) at.bit[b] = mma_bit(static_cast<int>(col % 32 / 16), slot.element, b);
       break;
     }
     case weight_layout::mfma_m16k128:
@@ -143,8 +156,7 @@ TILEFIT_HD constexpr std::int64_t scale_offset(weight_layout layout, std::int64_
                                                std::int64_t col) noexcept {
   switch (layout) {
     case weight_layout::row_major: break;
-    case weight_layout::mma_m16k64:
-      return atom_offset(layout, k, row, col) + 512 + 2 * (row % 16) + col % 64 / 32;
+    case weight_layout::mma_m16k64: return atom_offset(layout, k, row, col) + 512 + 2 * (row % 16) + col % 64 / 32;
     case weight_layout::mfma_m16k128: return atom_offset(layout, k, row, col) + 1024 + row % 16 + 16 * (col % 128 / 32);
   }
   return row * (k / 32) + col / 32;

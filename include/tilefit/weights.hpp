@@ -49,21 +49,30 @@ TILEFIT_HD constexpr void store_word(std::uint8_t* p, std::uint32_t word) noexce
   for (int b = 0; b < 4; ++b) p[b] = static_cast<std::uint8_t>(word >> (8 * b));
 }
 
-/// Two neighbouring codes (a byte) to their bits of an mma_m16k64 word, as `mma_bit` describes them, and back.
-TILEFIT_HD constexpr std::uint32_t spread_pair(std::uint32_t byte, int pair) noexcept {
-  const std::uint32_t codes = (byte & 15u) | (byte & 0xF0u) << 12;
-  if (pair < 3) return ((codes & 0x00080008u) << 12 | (codes & 0x00070007u) << 6) >> (3 * pair);
-  return (codes & 0x00080008u) << 11 | (codes & 0x00040004u) << 11 | (codes & 0x00030003u) << 10;
+/// The two words of mma_m16k64 that hold a lane's codes of 32 K.
+struct mma_words {
+  std::uint32_t first = 0;
+  std::uint32_t second = 0;
+};
+
+TILEFIT_HD constexpr std::uint32_t rotate_left(std::uint32_t word, int bits) noexcept {
+  return bits == 0 ? word : word << bits | word >> (32 - bits);
 }
 
-TILEFIT_HD constexpr std::uint32_t gather_pair(std::uint32_t word, int pair) noexcept {
-  std::uint32_t codes = 0;
-  if (pair < 3) {
-    const std::uint32_t bits = word << (3 * pair);
-    codes = (bits & 0x80008000u) >> 12 | (bits & 0x01C001C0u) >> 6;
-  } else {
-    codes = (word & 0x40004000u) >> 11 | (word & 0x20002000u) >> 11 | (word & 0x0C000C00u) >> 10;
-  }
+/// Two neighbouring codes (a byte) to their bits of the words, as `mma_bit` describes them, and back.
+TILEFIT_HD constexpr mma_words spread_pair(std::uint32_t byte, int step, int pair) noexcept {
+  const std::uint32_t codes = (byte & 15u) | (byte & 0xF0u) << 12;
+  const std::uint32_t wanted = (codes & 0x00080008u) << 12 | (codes & 0x00070007u) << 6;
+  const std::uint32_t bits = rotate_left(wanted, (32 - mma_pair_rotation(step, pair)) % 32);
+  if (pair == 3) return {bits & mma_free_mask, (bits & mma_free_mask << 2) >> 2};
+  return step == 0 ? mma_words{bits, 0} : mma_words{0, bits};
+}
+
+TILEFIT_HD constexpr std::uint32_t gather_pair(mma_words words, int step, int pair) noexcept {
+  std::uint32_t bits = step == 0 ? words.first : words.second;
+  if (pair == 3) bits = (words.first & mma_free_mask) | (words.second << 2 & mma_free_mask << 2);
+  bits = rotate_left(bits, mma_pair_rotation(step, pair)) & mma_pair_mask;
+  const std::uint32_t codes = (bits & 0x80008000u) >> 12 | (bits & 0x01C001C0u) >> 6;
   return (codes & 15u) | (codes >> 12 & 0xF0u);
 }
 
@@ -75,8 +84,10 @@ TILEFIT_HD constexpr void put_block(weight_layout layout, std::int64_t n, std::i
     std::uint8_t* atom = to.values + atom_offset(layout, k, row, kb * 32);
     for (int i = 0; i < 16; ++i) {
       const mma_slot slot = mma_slot_of(static_cast<int>(row % 16), 2 * i % 16);
-      std::uint8_t* word = atom + 16 * slot.lane + 4 * (2 * (kb % 2) + i / 8);
-      store_word(word, load_word(word) | spread_pair(block.bytes[i], slot.element / 2));
+      std::uint8_t* words = atom + 16 * slot.lane + 8 * (kb % 2);
+      const mma_words bits = spread_pair(block.bytes[i], i / 8, slot.element / 2);
+      store_word(words, load_word(words) | bits.first);
+      store_word(words + 4, load_word(words + 4) | bits.second);
     }
   } else {
     std::uint8_t* start = to.values + value_position(layout, n, k, row, kb * 32).byte;
@@ -93,8 +104,9 @@ TILEFIT_HD constexpr weight_block get_block(weight_layout layout, std::int64_t n
     const std::uint8_t* atom = from.values + atom_offset(layout, k, row, kb * 32);
     for (int i = 0; i < 16; ++i) {
       const mma_slot slot = mma_slot_of(static_cast<int>(row % 16), 2 * i % 16);
-      const std::uint32_t word = load_word(atom + 16 * slot.lane + 4 * (2 * (kb % 2) + i / 8));
-      block.bytes[i] = static_cast<std::uint8_t>(gather_pair(word, slot.element / 2));
+      const std::uint8_t* words = atom + 16 * slot.lane + 8 * (kb % 2);
+      const mma_words both{load_word(words), load_word(words + 4)};
+      block.bytes[i] = static_cast<std::uint8_t>(gather_pair(both, i / 8, slot.element / 2));
     }
   } else {
     const std::uint8_t* start = from.values + value_position(layout, n, k, row, kb * 32).byte;

@@ -1,5 +1,6 @@
 #include "tilefit/weights.hpp"
 
+#include <bit>
 #include <cstdint>
 #include <random>
 #include <set>
@@ -104,7 +105,7 @@ TEST_CASE("weights: positions are where shuffling puts things, and no two share 
   }
 }
 
-TEST_CASE("weights: mma_m16k64 gives each lane its fragment by shift and mask", "[weights]") {
+TEST_CASE("weights: mma_m16k64 gives each lane its fragment by rotation and mask", "[weights]") {
   const matrix m({1, 128, 192});
   const bytes packed = shuffled(weight_layout::mma_m16k64, m);
   REQUIRE(packed.size() == 8 * 3 * 544);
@@ -114,12 +115,18 @@ TEST_CASE("weights: mma_m16k64 gives each lane its fragment by shift and mask", 
       const std::int64_t atom = (row0 / 64 * 3 + k0 / 64) * 4 + row0 % 64 / 16;
       const std::uint8_t* start = packed.data() + 544 * atom;
       for (int lane = 0; lane < 32; ++lane) {
-        for (int step = 0; step < 4; ++step) {
+        const auto word_at = [&](int index) {
           std::uint32_t word = 0;
-          for (int b = 0; b < 4; ++b) word |= std::uint32_t{start[16 * lane + 4 * step + b]} << (8 * b);
-          const std::uint32_t pairs[4] = {
-              word & 0x81C081C0u, word << 3 & 0x81C081C0u, word << 6 & 0x81C081C0u,
-              (word << 1 & 0x80008000u) | (word >> 5 & 0x01000100u) | (word >> 4 & 0x00C000C0u)};
+          for (int b = 0; b < 4; ++b) word |= std::uint32_t{start[16 * lane + 4 * index + b]} << (8 * b);
+          return word;
+        };
+        for (int step = 0; step < 4; ++step) {
+          const std::uint32_t word = word_at(step);
+          const std::uint32_t free =
+              (word_at(step / 2 * 2) & 0x06030603u) | (word_at(step / 2 * 2 + 1) << 2 & 0x180C180Cu);
+          const std::uint32_t pairs[4] = {word & 0x81C081C0u, std::rotl(word, 4) & 0x81C081C0u,
+                                          std::rotl(word, 10) & 0x81C081C0u,
+                                          std::rotl(free, step % 2 == 0 ? 6 : 12) & 0x81C081C0u};
           for (int i = 0; i < 8; ++i) {
             const std::uint32_t half = i % 2 == 0 ? pairs[i / 2] & 0xFFFF : pairs[i / 2] >> 16;
             const std::uint32_t code = half >> 12 | (half >> 6 & 7);
@@ -131,7 +138,8 @@ TEST_CASE("weights: mma_m16k64 gives each lane its fragment by shift and mask", 
         // One 32-bit load: fragment row g of both blocks, fragment row g + 8 of both blocks.
         const std::uint8_t* scales = start + 512 + 4 * (lane / 4);
         for (int s = 0; s < 4; ++s)
-          if (scales[s] != m.scales[size(((row0 + row_of_fragment(lane / 4 + 8 * (s / 2))) * 192 + k0 + 32 * (s % 2)) / 32)])
+          if (scales[s] !=
+              m.scales[size(((row0 + row_of_fragment(lane / 4 + 8 * (s / 2))) * 192 + k0 + 32 * (s % 2)) / 32)])
             FAIL_CHECK("scale " << s << " of lane " << lane);
       }
     }

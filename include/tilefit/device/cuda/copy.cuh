@@ -1,0 +1,60 @@
+// L4: how bytes come from global into shared memory without passing through registers.
+// Knows: cp.async, bulk copies, their completion, shared-memory addresses. Must not know: what the bytes mean.
+// Source: PTX ISA, "Data Movement and Conversion Instructions: Asynchronous copy".
+#pragma once
+
+#include <cstdint>
+
+#include "../../detail/config.hpp"
+
+namespace tilefit::inline v0::device {
+
+/// Address of a pointer into the shared window, as PTX instructions take it.
+__device__ inline std::uint32_t shared_address(const void* pointer) noexcept {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+/// Copies 16 bytes (both addresses 16-byte aligned) through L2 alone, or writes 16 zeros when not `present` (`from` is
+/// not read then, but must be a global address). PTX: cp.async.cg with src-size.
+__device__ inline void copy16_async(std::uint32_t to, const void* from, bool present) noexcept {
+  const int bytes = present ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+/// Closes the group of this thread's copies since the last call. PTX: cp.async.commit_group.
+__device__ inline void commit_copies() noexcept { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Waits until at most `Pending` groups of this thread are under way. PTX: cp.async.wait_group.
+template <int Pending>
+__device__ inline void wait_copies() noexcept {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+
+/// Copies `bytes` (a multiple of 16, addresses 16-byte aligned) and counts them off `barrier`. One thread calls.
+/// The bytes are marked to leave L2 first. PTX: cp.async.bulk … mbarrier::complete_tx::bytes.L2::cache_hint.
+__device__ inline void bulk_copy(std::uint32_t to, const void* from, std::uint32_t bytes, std::uint32_t barrier,
+                                 std::uint64_t policy) noexcept {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+          "r"(to),
+      "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
+/// Cache policies for bulk_copy. PTX: createpolicy.fractional.
+__device__ inline std::uint64_t evict_first_policy() noexcept {
+  std::uint64_t policy = 0;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ inline std::uint64_t evict_normal_policy() noexcept {
+  std::uint64_t policy = 0;
+  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+#endif
+
+}  // namespace tilefit::inline v0::device

@@ -1,0 +1,537 @@
+// L5: matmul_ogs for Hopper (sm_90a): copying warps and multiplying warpgroups, a persistent grid.
+// Knows: the ring of stages, who fills and who empties it, how sums of a split tile meet.
+// Must not know: which tile is good, streams, how arguments are checked.
+//
+// Y^T = W * X^T: W widened in registers is the left operand, tokens are the columns, as many as the tile really has
+// (rounded up to a width that exists). Two warpgroups of consumers take 64 * Groups rows of W each; they multiply with
+// mma.sync where tokens are few and with wgmma where they are many. Producers fill the stages: one bulk copy for 64
+// rows of W, cp.async for rows of X wherever they lie. The first stage of a piece of work carries its description.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../arch_table.hpp"
+#include "../detail/config.hpp"
+#include "../device/cuda/barrier.cuh"
+#include "../device/cuda/copy.cuh"
+#include "../device/cuda/lanes.hpp"
+#include "../device/cuda/launch_control.cuh"
+#include "../device/cuda/wgmma.cuh"
+#include "../opt_flags.hpp"
+#include "../smem_plan.hpp"
+#include "../weight_layout.hpp"
+#include "epilogue.cuh"
+#include "mma_step.cuh"
+#include "ogs_params.hpp"
+#include "schedule.hpp"
+#include "tile_walk.cuh"
+#include "widen.cuh"
+
+namespace tilefit::inline v0::kernels {
+
+/// Geometry that follows from flags: 8 or 16 consuming warps. With one producing warp beside them they use mma.sync,
+/// with four wgmma.
+template <opt_flags Flags, dtype X>
+struct hopper_tile {
+  static constexpr opt_flags flags = Flags;
+  static constexpr dtype x = X;
+  static constexpr int consumer_warps = Flags.num_warps / 8 * 8;
+  static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
+  static constexpr int producer_warps = Flags.num_warps - consumer_warps;
+  static constexpr bool uses_wgmma = producer_warps == 4;
+  static constexpr bool can_split = Flags.split_k > 1;
+  static constexpr int threads = 32 * Flags.num_warps;
+  static constexpr int k_atoms = Flags.block_k / 64;                 ///< of a stage
+  static constexpr int w_groups = Flags.block_n / 64;                ///< of a slab
+  static constexpr int atoms = Flags.block_n / 16 / consumer_warps;  ///< of a warp
+  static constexpr int width_step = Flags.block_m < 32 ? 8 : Flags.block_m / 4;
+  static constexpr int x_atom_bytes = Flags.block_m * 128;  ///< 64 K of all tokens
+  static constexpr int w_group_bytes = k_atoms * 4 * atom_of(weight_layout::mma_m16k64).bytes;
+  static constexpr smem_plan plan =
+      ogs_smem_plan(arch_v<arch_id::sm_90>, {.x = X, .gather = true, .scatter = true}, Flags)
+          .with_stages(Flags.num_stages);
+  static constexpr int blocks_per_sm = [] {
+    const int fitting = tilefit::blocks_per_sm(arch_v<arch_id::sm_90>, plan.total_bytes(), threads);
+    return uses_wgmma ? 1 : detail::min(fitting, 27 / Flags.num_warps);
+  }();
+#ifdef DEV_NOSTAGGER
+  static constexpr bool staggers = false;
+#else
+  static constexpr bool staggers = uses_wgmma;  ///< the second warpgroup runs behind the first
+#endif
+  static constexpr int registers_of_consumers = groups == 2 ? 216 : 112;
+  static constexpr int registers_of_producers = groups == 2 ? 72 : 56;
+
+  static_assert(Flags.block_m % width_step == 0 && width_step % 8 == 0 && Flags.block_k % 64 == 0 &&
+                Flags.block_n % 128 == 0);
+  static_assert(producer_warps == 1 || producer_warps == 4);
+  static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
+  static_assert(plan[smem_region::x_values].bytes == k_atoms * x_atom_bytes);
+  static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);
+};
+
+/// The block's shared memory, by its plan.
+template <class Tile>
+struct hopper_storage {
+  std::byte* base;
+
+  __device__ std::byte* x(int stage) const noexcept {
+    return base + Tile::plan[smem_region::x_values].offset + Tile::plan[smem_region::x_values].bytes * stage;
+  }
+  __device__ std::byte* w(int stage) const noexcept {
+    return base + Tile::plan[smem_region::w_values].offset + Tile::plan[smem_region::w_values].bytes * stage;
+  }
+  __device__ std::uint32_t full(int stage) const noexcept {
+    return device::shared_address(base + Tile::plan[smem_region::barriers].offset) + 8u * static_cast<unsigned>(stage);
+  }
+  __device__ std::uint32_t empty(int stage) const noexcept { return full(Tile::flags.num_stages + stage); }
+  /// A word for each consuming warpgroup.
+  __device__ std::uint32_t* last(int group) const noexcept {
+    return reinterpret_cast<std::uint32_t*>(base + Tile::plan[smem_region::barriers].offset +
+                                            16 * Tile::flags.num_stages) +
+           group;
+  }
+  __device__ work_piece* piece(int stage) const noexcept {
+    return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + stage;
+  }
+  /// Targets of the tile's rows: each warpgroup its own, two copies in turn.
+  __device__ row_target* targets(int group, int copy) const noexcept {
+    return reinterpret_cast<row_target*>(base + Tile::plan[smem_region::row_indx].offset) +
+           Tile::flags.block_m * (2 * group + copy);
+  }
+};
+
+/// Position in the ring of stages.
+template <int Stages>
+struct ring_place {
+  int stage = 0;
+  std::uint32_t parity = 0;
+
+  __device__ void advance() noexcept {
+    if (++stage == Stages) {
+      stage = 0;
+      parity ^= 1u;
+    }
+  }
+};
+
+/// The warps that copy.
+template <class Tile>
+class hopper_producer {
+  static constexpr int threads = 32 * Tile::producer_warps;
+  static constexpr int rows_at_once = threads / 8;
+  static constexpr int most_rows = (Tile::flags.block_m + rows_at_once - 1) / rows_at_once;
+  static constexpr weight_layout layout = weight_layout::mma_m16k64;
+
+ public:
+  __device__ hopper_producer(const ogs_params& params, const hopper_storage<Tile>& storage) noexcept
+      : params_(params),
+        storage_(storage),
+        thread_(static_cast<int>(threadIdx.x) - 32 * Tile::consumer_warps),
+        k_atoms_(static_cast<int>((params.args.k + 63) / 64)),
+        policy_(Tile::flags.w_cache == cache_hint::evict_first ? device::evict_first_policy()
+                                                               : device::evict_normal_policy()) {}
+
+  __device__ void run() noexcept {
+    const matmul_args& args = params_.args;
+    tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
+                   params_.slabs);
+    const std::int64_t tiles = walk.total();
+    if (Tile::can_split && params_.split) {
+      // No fewer than four steps to a block, and no more than split_k blocks to a tile.
+      const std::int64_t total = tiles * params_.steps;
+      std::int64_t blocks = detail::min<std::int64_t>(gridDim.x, total / 4);
+      blocks = detail::max<std::int64_t>(detail::min(blocks, tiles * Tile::flags.split_k), 1);
+      if (blockIdx.x < blocks && total > 0) {
+        const step_run run = run_of(total, blocks, blockIdx.x);
+        for (std::int64_t at = run.begin; at < run.end;) {
+          work_piece piece = piece_at(at, run.end, total, blocks, params_.steps);
+          walk.find(at / params_.steps, piece);
+          copy(piece);
+          at += piece.steps;
+        }
+      }
+    } else {
+      for (std::int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        work_piece piece{.steps = params_.steps};
+        walk.find(tile, piece);
+        copy(piece);
+      }
+    }
+    // A stage without bytes, whose piece has no rows: the end.
+    await_empty();
+    if (thread_ == 0) *storage_.piece(place_.stage) = {};
+    announce(0);
+  }
+
+ private:
+  __device__ void await_empty() const noexcept { device::wait(storage_.empty(place_.stage), place_.parity ^ 1u); }
+
+  /// Arrives at the full barrier for this thread, and for the bytes of W.
+  __device__ void announce(std::uint32_t w_bytes) noexcept {
+    const std::uint32_t full = storage_.full(place_.stage);
+    if (thread_ == 0) device::arrive_expecting(full, w_bytes);
+    device::arrive_after_copies(full);
+    place_.advance();
+  }
+
+  __device__ void copy(const work_piece& piece) noexcept {
+    const matmul_args& args = params_.args;
+    // This thread copies 16-byte chunk `chunk` of 128 bytes of rows row0, row0 + rows_at_once, ...
+    const int chunk = thread_ % 8;
+    const int row0 = thread_ / 8;
+    const int width = (piece.rows + 7) / 8 * 8;
+    std::int32_t source[most_rows];  // rows of X, -1 = absent
+#pragma unroll
+    for (int i = 0; i < most_rows; ++i) {
+      const int row = row0 + i * rows_at_once;
+      source[i] = -1;
+      if (row < piece.rows) {
+        source[i] = piece.first_row + row;
+        if (args.gather_indx != nullptr) source[i] = args.gather_indx[source[i]];
+      }
+    }
+    const char* const x = static_cast<const char*>(args.x.data) + 16 * chunk;
+    const std::int64_t row_bytes = 2 * args.x.row_stride;
+    const auto* w = static_cast<const std::byte*>(args.w.data) + piece.expert * expert_bytes();
+    const int groups = groups_in(piece.slab);
+
+    for (int step = piece.first_step; step < piece.first_step + piece.steps; ++step) {
+      await_empty();
+      const int atom = step * Tile::k_atoms;
+      const int atoms = detail::min(Tile::k_atoms, k_atoms_ - atom);
+      const int stage = place_.stage;
+      if (thread_ == 0 && step == piece.first_step) *storage_.piece(stage) = piece;
+      const auto group_bytes = static_cast<std::uint32_t>(atoms * (Tile::w_group_bytes / Tile::k_atoms));
+      if (thread_ < groups) {
+        const std::int64_t group = std::int64_t{piece.slab} * Tile::w_groups + thread_;
+        device::bulk_copy(device::shared_address(storage_.w(stage) + thread_ * Tile::w_group_bytes),
+                          w + (group * k_atoms_ + atom) * (Tile::w_group_bytes / Tile::k_atoms), group_bytes,
+                          storage_.full(stage), policy_);
+      }
+      const std::uint32_t to = device::shared_address(storage_.x(stage)) +
+                               device::swizzled_chunk(static_cast<unsigned>(row0), static_cast<unsigned>(chunk));
+#pragma unroll
+      for (int a = 0; a < Tile::k_atoms; ++a) {
+        if (a < atoms) {
+          const bool inside = 64 * (atom + a) + 8 * chunk < args.k;
+          const char* const from = x + (inside ? 128 * (atom + a) : 0);
+#pragma unroll
+          for (int i = 0; i < most_rows; ++i)
+            if (row0 + i * rows_at_once < width)
+              device::copy16_async(
+                  (to ^ flip(i)) + static_cast<unsigned>(a * Tile::x_atom_bytes + i * rows_at_once * 128),
+                  from + detail::max(source[i], 0) * row_bytes, inside && source[i] >= 0);
+        }
+      }
+      announce(static_cast<std::uint32_t>(groups) * group_bytes);
+    }
+  }
+
+  /// The swizzle of row row0 + i * rows_at_once against that of row0: chunk bit 2 where four rows are copied at once.
+  __device__ static constexpr std::uint32_t flip(int i) noexcept { return rows_at_once == 4 && i % 2 == 1 ? 64 : 0; }
+
+  __device__ std::int64_t expert_bytes() const noexcept {
+    return bytes_per_expert(layout, params_.args.n, params_.args.k);
+  }
+  /// Groups of 64 rows of W that the slab has; the last one may have fewer than a whole slab.
+  __device__ int groups_in(int slab) const noexcept {
+    const auto groups = static_cast<int>((params_.args.n + 63) / 64);
+    return detail::min(Tile::w_groups, groups - slab * Tile::w_groups);
+  }
+
+  const ogs_params& params_;
+  hopper_storage<Tile> storage_;
+  int thread_;
+  int k_atoms_;
+  std::uint64_t policy_;
+  ring_place<Tile::flags.num_stages> place_;
+};
+
+/// A warpgroup that multiplies.
+template <class Tile>
+class hopper_consumer {
+  static constexpr int atoms = Tile::atoms;
+  static constexpr int group_threads = 128;
+  static constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
+
+ public:
+  __device__ hopper_consumer(const ogs_params& params, const hopper_storage<Tile>& storage) noexcept
+      : params_(params),
+        storage_(storage),
+        group_(static_cast<int>(threadIdx.x) / group_threads),
+        thread_(static_cast<int>(threadIdx.x) % group_threads),
+        k_atoms_(static_cast<int>((params.args.k + 63) / 64)) {
+#pragma unroll
+    for (int m = 0; m < atoms; ++m) {
+      const int atom = static_cast<int>(threadIdx.x) / 32 * atoms + m;
+      atom_[m] = atom / 4 * Tile::w_group_bytes + atom % 4 * atom_bytes;
+    }
+  }
+
+  __device__ void run() noexcept {
+    if (Tile::staggers && group_ >= Tile::groups / 2)
+      device::named_barrier(stagger_barrier, Tile::groups * group_threads);
+    for (;;) {
+      device::wait(storage_.full(place_.stage), place_.parity);
+      const work_piece piece = *storage_.piece(place_.stage);
+      if (piece.rows == 0) break;
+      widths<Tile::width_step>(piece);
+    }
+    start_other_group();
+  }
+
+ private:
+  static constexpr int group_barrier = 1;  // and the next
+  static constexpr int stagger_barrier = 5;
+
+  /// Lets the second warpgroup begin: it runs a few steps behind the first one, so that one multiplies while the other
+  /// stores.
+  __device__ void start_other_group() noexcept {
+    if (Tile::staggers && group_ < Tile::groups / 2 && !started_) {
+      device::arrive_at_named_barrier(stagger_barrier, Tile::groups * group_threads);
+      started_ = true;
+    }
+  }
+
+  /// Picks the narrowest width that holds the rows: quarters of block_m, as far as they are multiples of 8.
+  template <int Width>
+  __device__ void widths(const work_piece& piece) noexcept {
+    if constexpr (Width >= Tile::flags.block_m) {
+      multiply<Width>(piece);
+    } else {
+      if (piece.rows <= Width)
+        multiply<Width>(piece);
+      else
+        widths<Width + Tile::width_step>(piece);
+    }
+  }
+
+  __device__ void release(int stage) const noexcept {
+    if (thread_ % 32 == 0) device::arrive(storage_.empty(stage));
+  }
+
+  __device__ void load(lane_words& words, int stage, int k_atom, int m) const noexcept {
+    const std::byte* const atom = storage_.w(stage) + atom_[m] + k_atom * 4 * atom_bytes;
+    words.load(atom + lane_.values, atom + lane_.scales);
+  }
+
+  template <int Width>
+  __device__ void multiply(const work_piece& piece) noexcept {
+    constexpr int blocks = Width / 8;
+    row_target target;
+    if (thread_ < piece.rows) target = target_of(params_.args, piece.first_row + thread_);
+
+    float sum[atoms][blocks][4] = {};
+    if constexpr (Tile::uses_wgmma)
+      multiply_wgmma<Width>(piece, *reinterpret_cast<float(*)[atoms][blocks * 4]>(&sum));
+    else
+      multiply_mma<Width>(piece, sum);
+
+    row_target* const targets = storage_.targets(group_, copy_);
+    copy_ ^= 1;
+    if (thread_ < Width) targets[thread_] = target;
+    device::named_barrier(group_barrier + group_, group_threads);
+
+    if constexpr (Tile::can_split)
+      if (piece.blocks > 1 && !meet(piece, sum)) return;
+    // The atoms of a warp follow each other.
+    const int first_n =
+        piece.slab * Tile::flags.block_n + static_cast<int>(threadIdx.x) / 32 * atoms * weight_atom::rows;
+#pragma unroll
+    for (int m = 0; m < atoms; ++m) {
+      const int n = first_n + weight_atom::rows * m;
+      if (n >= params_.args.n) break;
+      store_atom(params_, columns_of(params_.args, piece.expert, n), targets, sum[m]);
+    }
+    if (params_.present != nullptr && piece.slab == 0 && group_ == 0 && target.row >= 0)
+      params_.present[target.row] = 1;
+  }
+
+  template <int Width>
+  __device__ void multiply_mma(const work_piece& piece, float (&sum)[atoms][Width / 8][4]) noexcept {
+    int left = k_atoms_ - piece.first_step * Tile::k_atoms;
+    for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
+      if (step > 0) device::wait(storage_.full(place_.stage), place_.parity);
+      if (left >= Tile::k_atoms) {
+        multiply_stage<Tile::k_atoms>(0, sum);
+      } else {
+        for (int k_atom = 0; k_atom < left; ++k_atom) multiply_stage<1>(k_atom, sum);
+      }
+      __syncwarp();
+      release(place_.stage);
+      place_.advance();
+    }
+  }
+
+  /// K atoms first .. first + Count - 1 of the stage.
+  template <int Count, int Blocks>
+  __device__ void multiply_stage(int first, float (&sum)[atoms][Blocks][4]) noexcept {
+    lane_words words[Count][atoms];
+    bool mine = true;
+#pragma unroll
+    for (int c = 0; c < Count; ++c)
+#pragma unroll
+      for (int m = 0; m < atoms; ++m) {
+        load(words[c][m], place_.stage, first + c, m);
+        mine = mine && can_fold<Tile::x>(words[c][m].codes);
+      }
+    const std::uint32_t x =
+        device::shared_address(storage_.x(place_.stage)) + static_cast<unsigned>(first * Tile::x_atom_bytes);
+    if (__all_sync(0xFFFFFFFFu, mine) != 0) {
+#pragma unroll
+      for (int c = 0; c < Count; ++c)
+        multiply_atoms<Tile::x, true>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_, sum);
+    } else {
+#pragma unroll
+      for (int c = 0; c < Count; ++c)
+        multiply_atoms<Tile::x, false>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_, sum);
+    }
+  }
+
+  /// One group of wgmma for every 32 K of 16 rows; while it runs, the next are widened into other registers.
+  template <int Width>
+  __device__ void multiply_wgmma(const work_piece& piece, float (&sum)[atoms][Width / 2]) noexcept {
+    int before = -1;  // stage whose last group may still be under way
+    int left = k_atoms_ - piece.first_step * Tile::k_atoms;
+    std::uint32_t a[2][2][4];
+    for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
+      const int stage = place_.stage;
+      if (step > 0) device::wait(storage_.full(stage), place_.parity);
+      device::fence_async_proxy();
+      const std::uint32_t x = device::shared_address(storage_.x(stage));
+#pragma unroll
+      for (int k_atom = 0; k_atom < Tile::k_atoms; ++k_atom) {
+        if (k_atom > 0 && k_atom >= left) break;
+        multiply_wgmma_atom<Width>(stage, k_atom,
+                                   device::swizzled_descriptor(x + static_cast<unsigned>(k_atom * Tile::x_atom_bytes)),
+                                   a, sum, before);
+      }
+      if (step == 2) start_other_group();
+      place_.advance();
+    }
+    device::wgmma_wait<0>();
+    release(before);
+    start_other_group();
+  }
+
+  template <int Width>
+  __device__ void multiply_wgmma_atom(int stage, int k_atom, std::uint64_t descriptor, std::uint32_t (&a)[2][2][4],
+                                      float (&sum)[atoms][Width / 2], int& before) noexcept {
+    lane_words words[atoms];
+    bool mine = true;
+#pragma unroll
+    for (int m = 0; m < atoms; ++m) {
+      load(words[m], stage, k_atom, m);
+      mine = mine && can_fold<Tile::x>(words[m].codes);
+    }
+    const bool folded = __all_sync(0xFFFFFFFFu, mine) != 0;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int m = 0; m < atoms; ++m) {
+        const int buffer = (half * atoms + m) % 2;
+        const std::uint32_t first = half == 0 ? words[m].words.x : words[m].words.z;
+        const std::uint32_t second = half == 0 ? words[m].words.y : words[m].words.w;
+        widen_folded<Tile::x>(first, second, half, words[m].codes, a[buffer]);
+        if (!folded) [[unlikely]]
+          widen_exactly<Tile::x>(first, second, half, words[m].codes, a[buffer]);
+        device::wgmma_fence();
+#pragma unroll
+        for (int step = 0; step < 2; ++step)
+          device::wgmma_m64k16<Tile::x, Width>(sum[m], a[buffer][step],
+                                               descriptor + static_cast<unsigned>(2 * (2 * half + step)));
+        device::wgmma_commit();
+        device::wgmma_wait<1>();
+        if (half == 0 && m == 0) {
+          if (before >= 0 && before != stage) release(before);
+          before = stage;
+        }
+      }
+    }
+  }
+
+  /// Brings the sums of a shared tile together. True for the warpgroup that came last: its `sum` is then the whole,
+  /// added up in the order of K whoever came last.
+  template <int Blocks>
+  __device__ bool meet(const work_piece& piece, float (&sum)[atoms][Blocks][4]) noexcept {
+    constexpr int slot_floats = Tile::flags.block_m * Tile::flags.block_n;
+    const auto part = [&](int block, int slot) {
+      return params_.partials + (std::int64_t{2} * block + slot) * slot_floats + group_ * (slot_floats / Tile::groups) +
+             4 * thread_;
+    };
+    // A block has at most one piece that starts in the middle of a tile (slot 0) and one that starts with it (slot 1).
+    float* const mine = part(static_cast<int>(blockIdx.x), piece.first_step == 0 ? 1 : 0);
+#pragma unroll
+    for (int m = 0; m < atoms; ++m)
+#pragma unroll
+      for (int j = 0; j < Blocks; ++j)
+        *reinterpret_cast<float4*>(mine + (m * Blocks + j) * 4 * group_threads) =
+            make_float4(sum[m][j][0], sum[m][j][1], sum[m][j][2], sum[m][j][3]);
+    __threadfence();
+    device::named_barrier(group_barrier + group_, group_threads);
+    auto* const last = reinterpret_cast<volatile std::uint32_t*>(storage_.last(group_));
+    if (thread_ == 0)
+      *last = atomicInc(params_.arrivals + Tile::groups * piece.first_block + group_,
+                        static_cast<unsigned>(piece.blocks - 1));
+    device::named_barrier(group_barrier + group_, group_threads);
+    if (*last + 1 != static_cast<unsigned>(piece.blocks)) return false;
+    __threadfence();
+    for (int b = 0; b < piece.blocks; ++b) {
+      const float* const other = part(piece.first_block + b, b == 0 ? 1 : 0);
+#pragma unroll
+      for (int m = 0; m < atoms; ++m)
+#pragma unroll
+        for (int j = 0; j < Blocks; ++j) {
+          const float4 value = __ldcg(reinterpret_cast<const float4*>(other + (m * Blocks + j) * 4 * group_threads));
+          sum[m][j][0] = b == 0 ? value.x : sum[m][j][0] + value.x;
+          sum[m][j][1] = b == 0 ? value.y : sum[m][j][1] + value.y;
+          sum[m][j][2] = b == 0 ? value.z : sum[m][j][2] + value.z;
+          sum[m][j][3] = b == 0 ? value.w : sum[m][j][3] + value.w;
+        }
+    }
+    return true;
+  }
+
+  const ogs_params& params_;
+  hopper_storage<Tile> storage_;
+  lane_offsets lane_;
+  int group_;
+  int thread_;  // of the group
+  int k_atoms_;
+  int atom_[atoms];  // bytes from the start of W in a stage to this warp's atoms
+  int copy_ = 0;
+  bool started_ = false;
+  ring_place<Tile::flags.num_stages> place_;
+};
+
+/// One block. Dynamic shared memory: Tile::plan.total_bytes(), grid: any number of blocks that run at the same time.
+template <class Tile>
+__global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
+    matmul_ogs_hopper(const __grid_constant__ ogs_params params) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  extern __shared__ __align__(1024) std::byte shared[];
+  const hopper_storage<Tile> storage{shared};
+  const unsigned warp = threadIdx.x / 32;
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < Tile::flags.num_stages; ++stage) {
+      device::init_barrier(storage.full(stage), 32 * Tile::producer_warps + 1);
+      device::init_barrier(storage.empty(stage), Tile::consumer_warps);
+    }
+    device::publish_barriers();
+  }
+  __syncthreads();
+  device::let_next_grid_start();
+  device::wait_for_previous_grid();
+  if (warp >= Tile::consumer_warps) {
+    if constexpr (Tile::uses_wgmma) device::shrink_registers<Tile::registers_of_producers>();
+    hopper_producer<Tile>(params, storage).run();
+  } else {
+    if constexpr (Tile::uses_wgmma) device::grow_registers<Tile::registers_of_consumers>();
+    hopper_consumer<Tile>(params, storage).run();
+  }
+#endif
+}
+
+}  // namespace tilefit::inline v0::kernels

@@ -1,0 +1,23 @@
+// L5: what a matmul_ogs kernel is given: the caller's arguments, and what the launch worked out from them.
+// Knows: plain data. Must not know: tiles' code, streams.
+#pragma once
+
+#include <cstdint>
+
+#include "../matmul_args.hpp"
+
+namespace tilefit::inline v0::kernels {
+
+/// Kernel parameter.
+struct ogs_params {
+  matmul_args args{};  ///< y replaced by `parts` of the workspace when rows are summed over topk afterwards
+  std::int32_t slabs = 0;
+  std::int32_t steps = 0;             ///< block_k pieces of K
+  bool split = false;                 ///< blocks take runs of steps, not whole tiles
+  bool pairs_aligned = false;         ///< two neighbouring columns of Y can be stored at once
+  float* partials = nullptr;          ///< [grid][2][block_m * block_n], when split
+  std::uint32_t* arrivals = nullptr;  ///< [grid][warpgroups] zeros, when split; left as zeros
+  std::uint8_t* present = nullptr;    ///< [rows of Y] set to 1 for every row that is written; may be null
+};
+
+}  // namespace tilefit::inline v0::kernels

@@ -1,0 +1,70 @@
+// L5: how a ragged matmul is cut into tiles, and tiles into pieces of K, in numbers that a CPU can check.
+// Knows: rows of experts, row tiles, slabs of columns, steps of K, blocks of a grid.
+// Must not know: threads, memory. Walking experts with a warp: tile_walk.cuh.
+//
+// Tiles of an expert are numbered with its row tiles fastest, so that blocks which run side by side read the same
+// weights. Blocks either take whole tiles in turn, or (split) equal runs of the steps of all tiles: then a tile that
+// lies across a border of two runs is summed by every block that has a piece of it.
+#pragma once
+
+#include <cstdint>
+
+#include "../detail/config.hpp"
+#include "../detail/math.hpp"
+
+namespace tilefit::inline v0::kernels {
+
+/// Row tiles of an expert: all of block_m rows but the last.
+TILEFIT_HD constexpr std::int32_t row_tiles(std::int32_t rows, std::int32_t block_m) noexcept {
+  return rows <= 0 ? 0 : (rows - 1) / block_m + 1;
+}
+
+/// Most row tiles that m rows of `experts` experts can make.
+TILEFIT_HD constexpr std::int64_t most_row_tiles(std::int64_t m, std::int64_t experts, std::int64_t block_m) noexcept {
+  return m / block_m + detail::min(experts, m);
+}
+
+/// A run of steps: of one block among `blocks`, when `total` steps are shared evenly.
+struct step_run {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+TILEFIT_HD constexpr step_run run_of(std::int64_t total, std::int64_t blocks, std::int64_t block) noexcept {
+  return {.begin = total * block / blocks, .end = total * (block + 1) / blocks};
+}
+
+/// The block whose run holds step `step`. Inverse of run_of.
+TILEFIT_HD constexpr std::int64_t block_of(std::int64_t total, std::int64_t blocks, std::int64_t step) noexcept {
+  // Largest b with total * b / blocks <= step, in whole numbers.
+  return ((step + 1) * blocks - 1) / total;
+}
+
+/// What a block does at one go: `steps` steps of one tile. 32 bytes; travels through shared memory as two 16-byte
+/// loads.
+struct alignas(16) work_piece {
+  std::int32_t expert = 0;
+  std::int32_t first_row = 0;  ///< of the sorted rows
+  std::int32_t rows = 0;       ///< 1 .. block_m; 0 = there is nothing left
+  std::int32_t slab = 0;       ///< block_n columns from slab * block_n
+  std::int32_t first_step = 0;
+  std::int32_t steps = 0;
+  std::int32_t first_block = 0;  ///< of those that share the tile
+  std::int32_t blocks = 1;       ///< that share the tile; more than 1: sums meet in the workspace
+};
+
+/// Piece of the run [at, end) that starts with step `at`, as far as steps decide it.
+TILEFIT_HD constexpr work_piece piece_at(std::int64_t at, std::int64_t end, std::int64_t total, std::int64_t blocks,
+                                         std::int32_t steps_per_tile) noexcept {
+  work_piece piece;
+  const std::int64_t tile_begin = at - at % steps_per_tile;
+  const std::int64_t tile_end = tile_begin + steps_per_tile;
+  piece.first_step = static_cast<std::int32_t>(at - tile_begin);
+  piece.steps = static_cast<std::int32_t>(detail::min(tile_end, end) - at);
+  if (piece.steps < steps_per_tile) {
+    piece.first_block = static_cast<std::int32_t>(block_of(total, blocks, tile_begin));
+    piece.blocks = static_cast<std::int32_t>(block_of(total, blocks, tile_end - 1)) - piece.first_block + 1;
+  }
+  return piece;
+}
+
+}  // namespace tilefit::inline v0::kernels
