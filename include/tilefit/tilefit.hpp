@@ -15,6 +15,7 @@
 #include "float_formats.hpp"
 #include "fp4_widening.hpp"
 #include "kernel_policy.hpp"
+#include "launch_status.hpp"
 #include "make_opt_flags.hpp"
 #include "matmul_args.hpp"
 #include "matmul_problem.hpp"

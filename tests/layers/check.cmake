@@ -16,7 +16,7 @@ set(L2 opt_flags.hpp smem_plan.hpp cost_model.hpp)
 set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp detail/search.hpp detail/validate.hpp make_opt_flags.hpp
   detail/explain_words.hpp detail/explain_neighbours.hpp explain.hpp
   constraints.hpp constraint_rules.hpp constraint_text.hpp
-  matmul_args.hpp routing.hpp weight_layout.hpp weights.hpp dispatch.hpp tilefit.hpp)
+  matmul_args.hpp launch_status.hpp routing.hpp weight_layout.hpp weights.hpp dispatch.hpp tilefit.hpp)
 set(L4 device/.*)
 set(L5 kernels/.*)
 set(L6 runtime.cuh launch.cuh host/.* c.h)
