@@ -154,7 +154,7 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_tr
   }
   // Row and gamma, 8 B, for each group of four warps, twice in turn: a tile's are written while the last one's are
   // read.
-  plan.add(smem_region::row_indx, 16 * m * (flags.num_warps / 8 * 2), fixed, 128);
+  plan.add(smem_region::row_indx, 16 * m * (flags.num_warps / 4), fixed, 128);
   return plan;
 }
 

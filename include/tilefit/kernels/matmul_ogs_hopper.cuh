@@ -30,42 +30,39 @@
 
 namespace tilefit::inline v0::kernels {
 
-/// Geometry that follows from flags: 8 or 16 consuming warps. With one producing warp beside them they use mma.sync,
-/// with four wgmma.
-template <opt_flags Flags, dtype X>
+/// Geometry that follows from flags: 8 or 16 consuming warps, then one that copies W and those that copy X: one, or two
+/// beside wgmma, where a fourth warp fills up the warpgroup, which gives registers to the consumers.
+template <opt_flags Flags, dtype X, bool Wgmma = (Flags.block_m >= 64)>
 struct hopper_tile {
   static constexpr opt_flags flags = Flags;
   static constexpr dtype x = X;
-  static constexpr int consumer_warps = Flags.num_warps / 8 * 8;
-  static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
-  static constexpr int producer_warps = Flags.num_warps - consumer_warps;
-  static constexpr bool uses_wgmma = producer_warps == 4;
+  static constexpr bool uses_wgmma = Wgmma;  ///< else mma.sync, which needs fewer instructions where tokens are few
   static constexpr bool can_split = Flags.split_k > 1;
+  static constexpr int producer_warps = Wgmma ? 4 : 2;
+  static constexpr int x_warps = Wgmma ? 2 : 1;
+  static constexpr int consumer_warps = Flags.num_warps - producer_warps;
+  static constexpr int registers_of_consumers = 216;  ///< with wgmma
+  static constexpr int registers_of_producers = 72;
+  static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
   static constexpr int threads = 32 * Flags.num_warps;
   static constexpr int k_atoms = Flags.block_k / 64;                 ///< of a stage
   static constexpr int w_groups = Flags.block_n / 64;                ///< of a slab
   static constexpr int atoms = Flags.block_n / 16 / consumer_warps;  ///< of a warp
   static constexpr int width_step = Flags.block_m < 32 ? 8 : Flags.block_m / 4;
-  static constexpr int x_atom_bytes = Flags.block_m * 128;  ///< 64 K of all tokens
-  static constexpr int w_group_bytes = k_atoms * 4 * atom_of(weight_layout::mma_m16k64).bytes;
+  static constexpr int x_atom_bytes = Flags.block_m * 128;                            ///< 64 K of all tokens
+  static constexpr int w_atoms_bytes = 4 * atom_of(weight_layout::mma_m16k64).bytes;  ///< 64 K of a group of 64 rows
+  static constexpr int w_group_bytes = k_atoms * w_atoms_bytes;
   static constexpr smem_plan plan =
       ogs_smem_plan(arch_v<arch_id::sm_90>, {.x = X, .gather = true, .scatter = true}, Flags)
           .with_stages(Flags.num_stages);
   static constexpr int blocks_per_sm = [] {
     const int fitting = tilefit::blocks_per_sm(arch_v<arch_id::sm_90>, plan.total_bytes(), threads);
-    return uses_wgmma ? 1 : detail::min(fitting, 27 / Flags.num_warps);
+    return uses_wgmma ? 1 : detail::min(fitting, 30 / Flags.num_warps);
   }();
-#ifdef DEV_NOSTAGGER
-  static constexpr bool staggers = false;
-#else
-  static constexpr bool staggers = uses_wgmma;  ///< the second warpgroup runs behind the first
-#endif
-  static constexpr int registers_of_consumers = groups == 2 ? 216 : 112;
-  static constexpr int registers_of_producers = groups == 2 ? 72 : 56;
 
-  static_assert(Flags.block_m % width_step == 0 && width_step % 8 == 0 && Flags.block_k % 64 == 0 &&
-                Flags.block_n % 128 == 0);
-  static_assert(producer_warps == 1 || producer_warps == 4);
+  static_assert(Flags.block_m % width_step == 0 && width_step % 8 == 0 && Flags.block_m <= 128);
+  static_assert(Flags.block_k % 64 == 0 && Flags.block_n % 64 == 0);
+  static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == Flags.block_n);
   static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
   static_assert(plan[smem_region::x_values].bytes == k_atoms * x_atom_bytes);
   static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);
@@ -116,23 +113,17 @@ struct ring_place {
   }
 };
 
-/// The warps that copy.
+/// A warp that copies. Both kinds walk the same pieces of work.
 template <class Tile>
 class hopper_producer {
-  static constexpr int threads = 32 * Tile::producer_warps;
-  static constexpr int rows_at_once = threads / 8;
-  static constexpr int most_rows = (Tile::flags.block_m + rows_at_once - 1) / rows_at_once;
-  static constexpr weight_layout layout = weight_layout::mma_m16k64;
-
  public:
   __device__ hopper_producer(const ogs_params& params, const hopper_storage<Tile>& storage) noexcept
       : params_(params),
         storage_(storage),
-        thread_(static_cast<int>(threadIdx.x) - 32 * Tile::consumer_warps),
-        k_atoms_(static_cast<int>((params.args.k + 63) / 64)),
-        policy_(Tile::flags.w_cache == cache_hint::evict_first ? device::evict_first_policy()
-                                                               : device::evict_normal_policy()) {}
+        lane_(static_cast<int>(threadIdx.x % 32)),
+        k_atoms_(static_cast<int>((params.args.k + 63) / 64)) {}
 
+  template <bool CopiesW>
   __device__ void run() noexcept {
     const matmul_args& args = params_.args;
     tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
@@ -148,7 +139,7 @@ class hopper_producer {
         for (std::int64_t at = run.begin; at < run.end;) {
           work_piece piece = piece_at(at, run.end, total, blocks, params_.steps);
           walk.find(at / params_.steps, piece);
-          copy(piece);
+          copy<CopiesW>(piece);
           at += piece.steps;
         }
       }
@@ -156,96 +147,123 @@ class hopper_producer {
       for (std::int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         work_piece piece{.steps = params_.steps};
         walk.find(tile, piece);
-        copy(piece);
+        copy<CopiesW>(piece);
       }
     }
     // A stage without bytes, whose piece has no rows: the end.
     await_empty();
-    if (thread_ == 0) *storage_.piece(place_.stage) = {};
-    announce(0);
+    if constexpr (CopiesW) {
+      if (lane_ == 0) {
+        *storage_.piece(place_.stage) = {};
+        device::arrive(storage_.full(place_.stage));
+      }
+    } else {
+      device::arrive_after_copies(storage_.full(place_.stage));
+    }
   }
 
  private:
   __device__ void await_empty() const noexcept { device::wait(storage_.empty(place_.stage), place_.parity ^ 1u); }
 
-  /// Arrives at the full barrier for this thread, and for the bytes of W.
-  __device__ void announce(std::uint32_t w_bytes) noexcept {
-    const std::uint32_t full = storage_.full(place_.stage);
-    if (thread_ == 0) device::arrive_expecting(full, w_bytes);
-    device::arrive_after_copies(full);
-    place_.advance();
+  template <bool CopiesW>
+  __device__ void copy(const work_piece& piece) noexcept {
+    if constexpr (CopiesW)
+      copy_w(piece);
+    else
+      copy_x(piece);
   }
 
-  __device__ void copy(const work_piece& piece) noexcept {
+  /// Lane g copies group g of 64 rows; lane 0 also tells what the piece is.
+  __device__ void copy_w(const work_piece& piece) noexcept {
     const matmul_args& args = params_.args;
-    // This thread copies 16-byte chunk `chunk` of 128 bytes of rows row0, row0 + rows_at_once, ...
-    const int chunk = thread_ % 8;
-    const int row0 = thread_ / 8;
-    const int width = (piece.rows + 7) / 8 * 8;
-    std::int32_t source[most_rows];  // rows of X, -1 = absent
+    const int all_groups = static_cast<int>((args.n + 63) / 64);
+    const int group = piece.slab * Tile::w_groups + lane_;
+    const int groups = detail::min(Tile::w_groups, all_groups - piece.slab * Tile::w_groups);
+    const int first_atom = piece.first_step * Tile::k_atoms;
+    const auto* from =
+        static_cast<const std::byte*>(args.w.data) +
+        ((std::int64_t{piece.expert} * all_groups + group) * k_atoms_ + first_atom) * Tile::w_atoms_bytes;
+    const std::uint64_t policy =
+        Tile::flags.w_cache == cache_hint::evict_first ? device::evict_first_policy() : device::evict_normal_policy();
+    int left = k_atoms_ - first_atom;
+    for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms, from += Tile::w_group_bytes) {
+      const std::uint32_t bytes = static_cast<unsigned>(detail::min(Tile::k_atoms, left)) * Tile::w_atoms_bytes;
+      await_empty();
+      const std::uint32_t full = storage_.full(place_.stage);
+      if (lane_ == 0) {
+        if (step == 0) *storage_.piece(place_.stage) = piece;
+        device::arrive_expecting(full, static_cast<unsigned>(groups) * bytes);
+      }
+      __syncwarp();
+      if (lane_ < groups)
+        device::bulk_copy(
+            device::shared_address(storage_.w(place_.stage)) + static_cast<unsigned>(lane_ * Tile::w_group_bytes), from,
+            bytes, full, policy);
+      place_.advance();
+    }
+  }
+
+  /// A lane copies 16-byte chunk lane % 8 of every 128 bytes of every 4th row, or of every 8th where two warps copy.
+  /// Rows that are absent are left as they are: nobody stores what comes of them.
+  __device__ void copy_x(const work_piece& piece) noexcept {
+    constexpr int rows_at_once = 4 * Tile::x_warps;
+    constexpr int most_rows = Tile::flags.block_m / rows_at_once;
+    const matmul_args& args = params_.args;
+    const int chunk = lane_ % 8;
+    const int row0 = lane_ / 8 + 4 * (static_cast<int>(threadIdx.x) / 32 - Tile::consumer_warps - 1);
+    std::uint32_t offset[most_rows];  // of a row of X, in chunks of 16 bytes
+    std::uint32_t present = 0;
+    const char* x =
+        static_cast<const char*>(args.x.data) + 16 * chunk + std::int64_t{128} * piece.first_step * Tile::k_atoms;
+    const auto row_chunks = static_cast<std::uint32_t>(args.x.row_stride / 8);
 #pragma unroll
     for (int i = 0; i < most_rows; ++i) {
       const int row = row0 + i * rows_at_once;
-      source[i] = -1;
+      std::int32_t source = -1;
       if (row < piece.rows) {
-        source[i] = piece.first_row + row;
-        if (args.gather_indx != nullptr) source[i] = args.gather_indx[source[i]];
+        source = piece.first_row + row;
+        if (args.gather_indx != nullptr) source = args.gather_indx[source];
       }
+      if (source >= 0) present |= 1u << i;
+      offset[i] = static_cast<std::uint32_t>(detail::max(source, 0)) * row_chunks;
     }
-    const char* const x = static_cast<const char*>(args.x.data) + 16 * chunk;
-    const std::int64_t row_bytes = 2 * args.x.row_stride;
-    const auto* w = static_cast<const std::byte*>(args.w.data) + piece.expert * expert_bytes();
-    const int groups = groups_in(piece.slab);
-
-    for (int step = piece.first_step; step < piece.first_step + piece.steps; ++step) {
+    // Of rows four apart the swizzle differs in chunk bit 2.
+    const std::uint32_t even = device::swizzled_chunk(static_cast<unsigned>(row0), static_cast<unsigned>(chunk));
+    const std::uint32_t odd = rows_at_once == 4 ? even ^ 64u : even;
+    int left = static_cast<int>(args.k) - 64 * Tile::k_atoms * piece.first_step - 8 * chunk;
+    for (int step = 0; step < piece.steps; ++step, left -= 64 * Tile::k_atoms, x += 128 * Tile::k_atoms) {
       await_empty();
-      const int atom = step * Tile::k_atoms;
-      const int atoms = detail::min(Tile::k_atoms, k_atoms_ - atom);
-      const int stage = place_.stage;
-      if (thread_ == 0 && step == piece.first_step) *storage_.piece(stage) = piece;
-      const auto group_bytes = static_cast<std::uint32_t>(atoms * (Tile::w_group_bytes / Tile::k_atoms));
-      if (thread_ < groups) {
-        const std::int64_t group = std::int64_t{piece.slab} * Tile::w_groups + thread_;
-        device::bulk_copy(device::shared_address(storage_.w(stage) + thread_ * Tile::w_group_bytes),
-                          w + (group * k_atoms_ + atom) * (Tile::w_group_bytes / Tile::k_atoms), group_bytes,
-                          storage_.full(stage), policy_);
-      }
-      const std::uint32_t to = device::shared_address(storage_.x(stage)) +
-                               device::swizzled_chunk(static_cast<unsigned>(row0), static_cast<unsigned>(chunk));
+      const std::uint32_t to = device::shared_address(storage_.x(place_.stage));
+      if (left > 64 * (Tile::k_atoms - 1)) {
 #pragma unroll
-      for (int a = 0; a < Tile::k_atoms; ++a) {
-        if (a < atoms) {
-          const bool inside = 64 * (atom + a) + 8 * chunk < args.k;
-          const char* const from = x + (inside ? 128 * (atom + a) : 0);
+        for (int i = 0; i < most_rows; ++i) {
+          if ((present >> i & 1u) != 0)
 #pragma unroll
-          for (int i = 0; i < most_rows; ++i)
-            if (row0 + i * rows_at_once < width)
-              device::copy16_async(
-                  (to ^ flip(i)) + static_cast<unsigned>(a * Tile::x_atom_bytes + i * rows_at_once * 128),
-                  from + detail::max(source[i], 0) * row_bytes, inside && source[i] >= 0);
+            for (int a = 0; a < Tile::k_atoms; ++a)
+              device::copy16_async(to + (i % 2 == 0 ? even : odd) +
+                                       static_cast<unsigned>(a * Tile::x_atom_bytes + i * rows_at_once * 128),
+                                   x + std::uint64_t{offset[i]} * 16 + 128 * a, true);
+        }
+      } else {
+        // The last K: what lies behind it becomes zero, in the K atoms that exist.
+#pragma unroll
+        for (int i = 0; i < most_rows; ++i) {
+          if ((present >> i & 1u) == 0) continue;
+          for (int a = 0; a < Tile::k_atoms && 64 * a < left + 8 * chunk; ++a)
+            device::copy16_async(
+                to + (i % 2 == 0 ? even : odd) + static_cast<unsigned>(a * Tile::x_atom_bytes + i * rows_at_once * 128),
+                x + std::uint64_t{offset[i]} * 16 + (left > 64 * a ? 128 * a : 0), left > 64 * a);
         }
       }
-      announce(static_cast<std::uint32_t>(groups) * group_bytes);
+      device::arrive_after_copies(storage_.full(place_.stage));
+      place_.advance();
     }
-  }
-
-  /// The swizzle of row row0 + i * rows_at_once against that of row0: chunk bit 2 where four rows are copied at once.
-  __device__ static constexpr std::uint32_t flip(int i) noexcept { return rows_at_once == 4 && i % 2 == 1 ? 64 : 0; }
-
-  __device__ std::int64_t expert_bytes() const noexcept {
-    return bytes_per_expert(layout, params_.args.n, params_.args.k);
-  }
-  /// Groups of 64 rows of W that the slab has; the last one may have fewer than a whole slab.
-  __device__ int groups_in(int slab) const noexcept {
-    const auto groups = static_cast<int>((params_.args.n + 63) / 64);
-    return detail::min(Tile::w_groups, groups - slab * Tile::w_groups);
   }
 
   const ogs_params& params_;
   hopper_storage<Tile> storage_;
-  int thread_;
+  int lane_;
   int k_atoms_;
-  std::uint64_t policy_;
   ring_place<Tile::flags.num_stages> place_;
 };
 
@@ -271,29 +289,16 @@ class hopper_consumer {
   }
 
   __device__ void run() noexcept {
-    if (Tile::staggers && group_ >= Tile::groups / 2)
-      device::named_barrier(stagger_barrier, Tile::groups * group_threads);
     for (;;) {
       device::wait(storage_.full(place_.stage), place_.parity);
       const work_piece piece = *storage_.piece(place_.stage);
-      if (piece.rows == 0) break;
+      if (piece.rows == 0) return;
       widths<Tile::width_step>(piece);
     }
-    start_other_group();
   }
 
  private:
   static constexpr int group_barrier = 1;  // and the next
-  static constexpr int stagger_barrier = 5;
-
-  /// Lets the second warpgroup begin: it runs a few steps behind the first one, so that one multiplies while the other
-  /// stores.
-  __device__ void start_other_group() noexcept {
-    if (Tile::staggers && group_ < Tile::groups / 2 && !started_) {
-      device::arrive_at_named_barrier(stagger_barrier, Tile::groups * group_threads);
-      started_ = true;
-    }
-  }
 
   /// Picks the narrowest width that holds the rows: quarters of block_m, as far as they are multiples of 8.
   template <int Width>
@@ -339,12 +344,7 @@ class hopper_consumer {
     // The atoms of a warp follow each other.
     const int first_n =
         piece.slab * Tile::flags.block_n + static_cast<int>(threadIdx.x) / 32 * atoms * weight_atom::rows;
-#pragma unroll
-    for (int m = 0; m < atoms; ++m) {
-      const int n = first_n + weight_atom::rows * m;
-      if (n >= params_.args.n) break;
-      store_atom(params_, columns_of(params_.args, piece.expert, n), targets, sum[m]);
-    }
+    store_atoms(params_, piece.expert, first_n, targets, sum);
     if (params_.present != nullptr && piece.slab == 0 && group_ == 0 && target.row >= 0)
       params_.present[target.row] = 1;
   }
@@ -408,12 +408,10 @@ class hopper_consumer {
                                    device::swizzled_descriptor(x + static_cast<unsigned>(k_atom * Tile::x_atom_bytes)),
                                    a, sum, before);
       }
-      if (step == 2) start_other_group();
       place_.advance();
     }
     device::wgmma_wait<0>();
     release(before);
-    start_other_group();
   }
 
   template <int Width>
@@ -502,7 +500,6 @@ class hopper_consumer {
   int k_atoms_;
   int atom_[atoms];  // bytes from the start of W in a stage to this warp's atoms
   int copy_ = 0;
-  bool started_ = false;
   ring_place<Tile::flags.num_stages> place_;
 };
 
@@ -516,7 +513,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
   const unsigned warp = threadIdx.x / 32;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < Tile::flags.num_stages; ++stage) {
-      device::init_barrier(storage.full(stage), 32 * Tile::producer_warps + 1);
+      device::init_barrier(storage.full(stage), 32 * Tile::x_warps + 1);
       device::init_barrier(storage.empty(stage), Tile::consumer_warps);
     }
     device::publish_barriers();
@@ -526,7 +523,10 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
   device::wait_for_previous_grid();
   if (warp >= Tile::consumer_warps) {
     if constexpr (Tile::uses_wgmma) device::shrink_registers<Tile::registers_of_producers>();
-    hopper_producer<Tile>(params, storage).run();
+    if (warp == Tile::consumer_warps)
+      hopper_producer<Tile>(params, storage).template run<true>();
+    else if (warp <= Tile::consumer_warps + Tile::x_warps)
+      hopper_producer<Tile>(params, storage).template run<false>();
   } else {
     if constexpr (Tile::uses_wgmma) device::grow_registers<Tile::registers_of_consumers>();
     hopper_consumer<Tile>(params, storage).run();
