@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -22,9 +23,14 @@ namespace tilefit_gpu {
 
 using namespace tilefit;
 
-/// A call of the CUDA runtime that failed, or work that does not end.
+/// A call of the CUDA runtime that failed.
 struct gpu_failure : std::runtime_error {
   using std::runtime_error::runtime_error;
+};
+
+/// Work that does not end.
+struct gpu_hang : gpu_failure {
+  using gpu_failure::gpu_failure;
 };
 
 inline void check(cudaError_t code, const char* what) {
@@ -38,6 +44,11 @@ inline bool context_lost() noexcept {
   return now != cudaSuccess && now != cudaErrorNotReady;
 }
 
+/// The same, seen from a failure: behind a kernel that hangs nothing runs either.
+inline bool is_lost(const std::exception& failure) noexcept {
+  return dynamic_cast<const gpu_hang*>(&failure) != nullptr || context_lost();
+}
+
 /// Waits until the stream is through. Throws when that takes longer than `most_seconds` (0 = no limit): a kernel hangs.
 inline void wait_for(cudaStream_t stream, double most_seconds = 20) {
   const auto start = std::chrono::steady_clock::now();
@@ -47,7 +58,7 @@ inline void wait_for(cudaStream_t stream, double most_seconds = 20) {
     if (state != cudaErrorNotReady) check(state, "waiting for the stream");
     const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
     if (most_seconds > 0 && waited.count() > most_seconds)
-      throw gpu_failure("hang: the stream is not through after " + std::to_string(waited.count()) + " s");
+      throw gpu_hang("hang: the stream is not through after " + std::to_string(waited.count()) + " s");
     if (polls > 20000) std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
 }

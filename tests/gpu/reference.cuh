@@ -158,6 +158,33 @@ struct element_bound {
   double of_slack = 0;
 };
 
+/// Largest ||y - ref|| / ||ref|| of a right result.
+///   * 16-bit Y: rounding alone is at most 2^-9 of an element in bf16, 2^-12 in fp16; the bounds are about twice and
+///     four times that.
+///   * fp32 Y: X and W are exact, so what is left is the sum over K. Tensor cores cut sums off after every step of 16
+///     instead of rounding them, which takes up to 2^-23 of the sum each time, always towards zero: on average a
+///     quarter of that over the K / 16 steps that a term lives through, 3e-8 each. Three times that, and 2e-6 for the
+///     rest. The sigmoid goes through the hardware's exp2 (relative error about 1e-6 at the arguments met here).
+inline double error_limit(dtype y, activation act, std::int64_t k) {
+  if (y == dtype::bf16) return 4e-3;
+  if (y == dtype::fp16) return 1e-3;
+  return 2e-6 + 1e-7 * static_cast<double>(k) / 16 + (act == activation::swiglu ? 1e-5 : 0.0);
+}
+
+/// The same for one element, whose terms may cancel: a share of the sum of their magnitudes comes in, four times the
+/// worst case of what error_limit describes.
+inline element_bound bound_of_element(dtype y, activation act, std::int64_t k) {
+  element_bound bound{.relative = 0x1p-20, .absolute = 1e-37, .of_slack = 0x1p-21 * (static_cast<double>(k) / 16 + 16)};
+  if (act == activation::swiglu) bound.relative = 1e-5;
+  if (y == dtype::bf16) bound.relative = 0x1p-8;
+  if (y == dtype::fp16) bound = {.relative = 0x1p-11, .absolute = 0x1p-24, .of_slack = bound.of_slack};
+  return bound;
+}
+
+inline double largest_of(dtype y) {
+  return y == dtype::fp16 ? 65504.0 : y == dtype::bf16 ? 0x1.FEp127 : 0x1.FFFFFEp127;
+}
+
 struct comparison_counts {
   unsigned long long wrong_class = 0;      ///< finite where it must not be, NaN or infinity where it must not be
   unsigned long long not_written = 0;      ///< still what Y held before
