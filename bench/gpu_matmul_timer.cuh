@@ -15,6 +15,7 @@
 
 namespace tilefit_gpu {
 
+namespace cuda = tilefit::cuda;  // not the toolkit's ::cuda
 using bench::json_object;
 
 struct measurement {

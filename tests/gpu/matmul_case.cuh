@@ -15,6 +15,8 @@
 
 namespace tilefit_gpu {
 
+namespace cuda = tilefit::cuda;  // not the toolkit's ::cuda
+
 enum class routing_kind : std::uint8_t { spread, one_expert, every_second, skewed };
 
 struct case_spec {
