@@ -25,8 +25,9 @@
 #include "mma_step.cuh"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
-#include "tile_walk.cuh"
+#include "split_sums.cuh"
 #include "widen.cuh"
+#include "work_feed.cuh"
 
 namespace tilefit::inline v0::kernels {
 
@@ -83,12 +84,6 @@ struct hopper_storage {
     return device::shared_address(base + Tile::plan[smem_region::barriers].offset) + 8u * static_cast<unsigned>(stage);
   }
   __device__ std::uint32_t empty(int stage) const noexcept { return full(Tile::flags.num_stages + stage); }
-  /// A word for each consuming warpgroup.
-  __device__ std::uint32_t* last(int group) const noexcept {
-    return reinterpret_cast<std::uint32_t*>(base + Tile::plan[smem_region::barriers].offset +
-                                            16 * Tile::flags.num_stages) +
-           group;
-  }
   __device__ work_piece* piece(int stage) const noexcept {
     return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + stage;
   }
@@ -125,31 +120,8 @@ class hopper_producer {
 
   template <bool CopiesW>
   __device__ void run() noexcept {
-    const matmul_args& args = params_.args;
-    tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
-                   params_.slabs);
-    const std::int64_t tiles = walk.total();
-    if (Tile::can_split && params_.split) {
-      // No fewer than four steps to a block, and no more than split_k blocks to a tile.
-      const std::int64_t total = tiles * params_.steps;
-      std::int64_t blocks = detail::min<std::int64_t>(gridDim.x, total / 4);
-      blocks = detail::max<std::int64_t>(detail::min(blocks, tiles * Tile::flags.split_k), 1);
-      if (blockIdx.x < blocks && total > 0) {
-        const step_run run = run_of(total, blocks, blockIdx.x);
-        for (std::int64_t at = run.begin; at < run.end;) {
-          work_piece piece = piece_at(at, run.end, total, blocks, params_.steps);
-          walk.find(at / params_.steps, piece);
-          copy<CopiesW>(piece);
-          at += piece.steps;
-        }
-      }
-    } else {
-      for (std::int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        work_piece piece{.steps = params_.steps};
-        walk.find(tile, piece);
-        copy<CopiesW>(piece);
-      }
-    }
+    work_feed<Tile::flags.block_m, Tile::flags.split_k> feed(params_);
+    for (work_piece piece = feed.next(); piece.rows > 0; piece = feed.next()) copy<CopiesW>(piece);
     // A stage without bytes, whose piece has no rows: the end.
     await_empty();
     if constexpr (CopiesW) {
@@ -340,7 +312,10 @@ class hopper_consumer {
     device::named_barrier(group_barrier + group_, group_threads);
 
     if constexpr (Tile::can_split)
-      if (piece.blocks > 1 && !meet(piece, sum)) return;
+      if (piece.blocks > 1 &&
+          !meet<Tile::flags.block_m * Tile::flags.block_n, Tile::groups, group_threads>(
+              params_, piece, {.index = group_, .thread = thread_, .barrier = group_barrier + group_}, sum))
+        return;
     // The atoms of a warp follow each other.
     const int first_n =
         piece.slab * Tile::flags.block_n + static_cast<int>(threadIdx.x) / 32 * atoms * weight_atom::rows;
@@ -448,48 +423,6 @@ class hopper_consumer {
         }
       }
     }
-  }
-
-  /// Brings the sums of a shared tile together. True for the warpgroup that came last: its `sum` is then the whole,
-  /// added up in the order of K whoever came last.
-  template <int Blocks>
-  __device__ bool meet(const work_piece& piece, float (&sum)[atoms][Blocks][4]) noexcept {
-    constexpr int slot_floats = Tile::flags.block_m * Tile::flags.block_n;
-    const auto part = [&](int block, int slot) {
-      return params_.partials + (std::int64_t{2} * block + slot) * slot_floats + group_ * (slot_floats / Tile::groups) +
-             4 * thread_;
-    };
-    // A block has at most one piece that starts in the middle of a tile (slot 0) and one that starts with it (slot 1).
-    float* const mine = part(static_cast<int>(blockIdx.x), piece.first_step == 0 ? 1 : 0);
-#pragma unroll
-    for (int m = 0; m < atoms; ++m)
-#pragma unroll
-      for (int j = 0; j < Blocks; ++j)
-        *reinterpret_cast<float4*>(mine + (m * Blocks + j) * 4 * group_threads) =
-            make_float4(sum[m][j][0], sum[m][j][1], sum[m][j][2], sum[m][j][3]);
-    __threadfence();
-    device::named_barrier(group_barrier + group_, group_threads);
-    auto* const last = reinterpret_cast<volatile std::uint32_t*>(storage_.last(group_));
-    if (thread_ == 0)
-      *last = atomicInc(params_.arrivals + Tile::groups * piece.first_block + group_,
-                        static_cast<unsigned>(piece.blocks - 1));
-    device::named_barrier(group_barrier + group_, group_threads);
-    if (*last + 1 != static_cast<unsigned>(piece.blocks)) return false;
-    __threadfence();
-    for (int b = 0; b < piece.blocks; ++b) {
-      const float* const other = part(piece.first_block + b, b == 0 ? 1 : 0);
-#pragma unroll
-      for (int m = 0; m < atoms; ++m)
-#pragma unroll
-        for (int j = 0; j < Blocks; ++j) {
-          const float4 value = __ldcg(reinterpret_cast<const float4*>(other + (m * Blocks + j) * 4 * group_threads));
-          sum[m][j][0] = b == 0 ? value.x : sum[m][j][0] + value.x;
-          sum[m][j][1] = b == 0 ? value.y : sum[m][j][1] + value.y;
-          sum[m][j][2] = b == 0 ? value.z : sum[m][j][2] + value.z;
-          sum[m][j][3] = b == 0 ? value.w : sum[m][j][3] + value.w;
-        }
-    }
-    return true;
   }
 
   const ogs_params& params_;

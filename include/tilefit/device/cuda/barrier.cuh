@@ -22,6 +22,22 @@ __device__ inline void arrive_at_named_barrier(int id, int threads) noexcept {
   asm volatile("barrier.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+/// The same; tells all of them whether `mine` is true for any. PTX: barrier.red.or.
+__device__ inline bool any_of_barrier(int id, int threads, bool mine) noexcept {
+  int any = 0;
+  asm volatile(
+      "{\n"
+      ".reg .pred mine, any;\n"
+      "setp.ne.b32 mine, %3, 0;\n"
+      "barrier.red.or.pred any, %1, %2, mine;\n"
+      "selp.b32 %0, 1, 0, any;\n"
+      "}"
+      : "=r"(any)
+      : "r"(id), "r"(threads), "r"(static_cast<int>(mine))
+      : "memory");
+  return any != 0;
+}
+
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
 /// PTX: mbarrier.init. Followed by `publish_barriers` and a block barrier before anybody uses it.
