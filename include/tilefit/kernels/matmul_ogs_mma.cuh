@@ -245,12 +245,12 @@ class generic_block {
     find_pieces(1);
     for (;;) {
       await_stage();
-      const work_piece piece = *storage_.piece(slot_);
-      if (piece.rows == 0) return;
+      const int rows = storage_.piece(slot_)->rows;
+      if (rows == 0) return;
       // At most one piece with steps begins to be copied while this one is multiplied, and it is known already; the
       // one behind it will be by the next barrier.
       find_pieces(2);
-      widths<Tile::width_step>(piece);
+      widths<Tile::width_step>(rows);
       slot_ = next_in_ring<Tile::pieces>(slot_);
     }
   }
@@ -281,34 +281,35 @@ class generic_block {
 
   /// Picks the narrowest width that holds the rows.
   template <int Width>
-  __device__ void widths(const work_piece& piece) noexcept {
+  __device__ void widths(int rows) noexcept {
     if constexpr (Width >= Tile::flags.block_m) {
-      multiply<Width>(piece);
+      multiply<Width>();
     } else {
-      if (piece.rows <= Width)
-        multiply<Width>(piece);
+      if (rows <= Width)
+        multiply<Width>();
       else
-        widths<Width + Tile::width_step>(piece);
+        widths<Width + Tile::width_step>(rows);
     }
   }
 
+  /// The piece is read where it is needed: registers are scarce while multiplying.
   template <int Width>
-  __device__ void multiply(const work_piece& begun) noexcept {
+  __device__ void multiply() noexcept {
     float sum[atoms][Width / Tile::token_warps / 8][4] = {};
     const int token = Tile::first_token(warp_, Width);
-    int left = static_cast<int>((params_.args.k + 63) / 64) - begun.first_step * Tile::k_atoms;
+    const int steps = storage_.piece(slot_)->steps;
+    int left = static_cast<int>((params_.args.k + 63) / 64) - storage_.piece(slot_)->first_step * Tile::k_atoms;
 #pragma unroll 1
-    for (int step = 0; step < begun.steps; ++step, left -= Tile::k_atoms) {
+    for (int step = 0; step < steps; ++step, left -= Tile::k_atoms) {
       if (step > 0) await_stage();
       copy(stage_ == 0 ? stages - 1 : stage_ - 1);
       // Nobody reads the targets of the tile before any more: all have passed a barrier since.
-      if (step == 0) find_targets(begun, Width);
+      if (step == 0) find_targets(Width);
       multiply_stage(left, token, sum);
       stage_ = next_in_ring<stages>(stage_);
     }
-    if (begun.steps == 1) __syncthreads();
+    if (steps == 1) __syncthreads();
 
-    // Read again: registers are scarce while multiplying.
     const work_piece piece = *storage_.piece(slot_);
     if constexpr (Tile::can_split)
       if (piece.blocks > 1 && !meet<Tile::flags.block_m * Tile::flags.block_n, 1, Tile::threads>(
@@ -319,7 +320,8 @@ class generic_block {
   }
 
   /// The last warps find out where rows go: the first one finds pieces.
-  __device__ void find_targets(const work_piece& piece, int width) const noexcept {
+  __device__ void find_targets(int width) const noexcept {
+    const work_piece piece = *storage_.piece(slot_);
     const int row = Tile::threads - 1 - thread_;
     if (row >= width) return;
     row_target target;

@@ -37,10 +37,11 @@ class tile_walk {
       load(group_ + 32);
     }
     const auto index = static_cast<std::int32_t>(tile - before_);
-    const bool mine = index >= start_ && index < start_ + tiles_ * slabs_;
+    const std::int32_t mine_tiles = row_tiles(rows_, block_m_);
+    const bool mine = index >= start_ && index < start_ + mine_tiles * slabs_;
     const int owner = __ffs(static_cast<int>(__ballot_sync(all_lanes, mine))) - 1;
     const std::int32_t inside = index - __shfl_sync(all_lanes, start_, owner);
-    const std::int32_t tiles = __shfl_sync(all_lanes, tiles_, owner);
+    const std::int32_t tiles = __shfl_sync(all_lanes, mine_tiles, owner);
     const std::int32_t rows = __shfl_sync(all_lanes, rows_, owner);
     const std::int32_t first = __shfl_sync(all_lanes, first_, owner);
     const std::int32_t skipped = inside % tiles * block_m_;
@@ -63,8 +64,7 @@ class tile_walk {
       first_ = offsets_ == nullptr ? 0 : offsets_[expert];
       rows_ = (offsets_ == nullptr ? m_ : offsets_[expert + 1]) - first_;
     }
-    tiles_ = row_tiles(rows_, block_m_);
-    const std::int32_t count = tiles_ * slabs_;
+    const std::int32_t count = row_tiles(rows_, block_m_) * slabs_;
     std::int32_t sum = count;
 #pragma unroll
     for (int distance = 1; distance < 32; distance *= 2) {
@@ -83,7 +83,7 @@ class tile_walk {
   int group_ = 0;
   std::int64_t before_ = 0;       // tiles of the groups before this one
   std::int32_t group_tiles_ = 0;  // of this one
-  std::int32_t first_ = 0, rows_ = 0, tiles_ = 0, start_ = 0;
+  std::int32_t first_ = 0, rows_ = 0, start_ = 0;
 };
 
 }  // namespace tilefit::inline v0::kernels
