@@ -51,9 +51,9 @@ struct generic_tile {
   static constexpr int w_atom_chunks = w_atoms_bytes / 16;
   static constexpr int w_rounds = (k_atoms * w_atom_chunks + w_threads - 1) / w_threads;
   /// A thread copies 16-byte chunks w_chunk(thread, 0 .. w_rounds - 1) of its group, as far as there are so many.
-  TILEFIT_HD static constexpr int w_group(int thread) noexcept { return thread / w_threads; }
-  TILEFIT_HD static constexpr int w_chunk(int thread, int round) noexcept {
-    return thread % w_threads + round * w_threads;
+  TILEFIT_HD static constexpr int w_group(unsigned thread) noexcept { return static_cast<int>(thread / w_threads); }
+  TILEFIT_HD static constexpr int w_chunk(unsigned thread, int round) noexcept {
+    return static_cast<int>(thread % w_threads) + round * w_threads;
   }
 
   static constexpr int x_rows_at_once = detail::min(Flags.block_m, threads / 8);
@@ -62,21 +62,21 @@ struct generic_tile {
   static constexpr int x_rounds = (k_atoms + x_atoms_at_once - 1) / x_atoms_at_once;
   /// A thread copies 16-byte chunk x_chunk(thread) of 128 bytes of its rows x_row(thread, 0 .. x_rows - 1), for
   /// K atoms x_atom(thread, 0 .. x_rounds - 1), as far as there are so many.
-  TILEFIT_HD static constexpr int x_chunk(int thread) noexcept { return thread % 8; }
-  TILEFIT_HD static constexpr int x_row(int thread, int i) noexcept {
-    return thread / 8 % x_rows_at_once + i * x_rows_at_once;
+  TILEFIT_HD static constexpr int x_chunk(unsigned thread) noexcept { return static_cast<int>(thread % 8); }
+  TILEFIT_HD static constexpr int x_row(unsigned thread, int i) noexcept {
+    return static_cast<int>(thread / 8 % x_rows_at_once) + i * x_rows_at_once;
   }
-  TILEFIT_HD static constexpr int x_atom(int thread, int round) noexcept {
-    return thread / 8 / x_rows_at_once + round * x_atoms_at_once;
+  TILEFIT_HD static constexpr int x_atom(unsigned thread, int round) noexcept {
+    return static_cast<int>(thread / 8 / x_rows_at_once) + round * x_atoms_at_once;
   }
 
   // --- who multiplies what ---
 
   /// First of a warp's `atoms` atoms of 16 rows. All of them are of one group.
-  TILEFIT_HD static constexpr int first_atom(int warp) noexcept { return warp % row_warps * atoms; }
+  TILEFIT_HD static constexpr int first_atom(unsigned warp) noexcept { return static_cast<int>(warp % row_warps) * atoms; }
   /// First of a warp's width / token_warps tokens.
-  TILEFIT_HD static constexpr int first_token(int warp, int width) noexcept {
-    return warp / row_warps * (width / token_warps);
+  TILEFIT_HD static constexpr int first_token(unsigned warp, int width) noexcept {
+    return static_cast<int>(warp / row_warps) * (width / token_warps);
   }
   /// Byte of atom `atom` of the slab at the first K of a stage.
   TILEFIT_HD static constexpr int atom_byte(int atom) noexcept {

@@ -120,8 +120,9 @@ class hopper_producer {
 
   template <bool CopiesW>
   __device__ void run() noexcept {
-    work_feed<Tile::flags.block_m, Tile::flags.split_k> feed(params_);
-    for (work_piece piece = feed.next(); piece.rows > 0; piece = feed.next()) copy<CopiesW>(piece);
+    tile_walk walk = walk_of<Tile::flags.block_m>(params_);
+    work_feed<Tile::flags.split_k> feed(params_, walk);
+    for (work_piece piece = feed.next(walk); piece.rows > 0; piece = feed.next(walk)) copy<CopiesW>(piece);
     // A stage without bytes, whose piece has no rows: the end.
     await_empty();
     if constexpr (CopiesW) {

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "../detail/config.hpp"
+#include "../device/cuda/compiler.cuh"
 #include "../device/cuda/copy.cuh"
 #include "../device/cuda/lanes.hpp"
 #include "../device/cuda/launch_control.cuh"
@@ -61,7 +62,7 @@ class generic_copier {
   static constexpr std::uint32_t absent = ~0u;
 
  public:
-  __device__ generic_copier(const ogs_params& params, const generic_storage<Tile>& storage, int thread) noexcept
+  __device__ generic_copier(const ogs_params& params, const generic_storage<Tile>& storage, unsigned thread) noexcept
       : params_(params), storage_(storage), thread_(thread) {
     if constexpr (hinted) policy_ = device::evict_first_policy();
   }
@@ -108,23 +109,24 @@ class generic_copier {
   /// Begins the next piece: where its W lies, and which rows of X it takes (-1 = absent; the answer is on its way).
   __device__ void take(std::int32_t (&source)[x_rows]) noexcept {
     const matmul_args& args = params_.args;
+    const unsigned thread = device::hidden(thread_);
     const work_piece piece = *storage_.piece(slot_);
     slot_ = next_in_ring<Tile::pieces>(slot_);
     left_ = piece.rows > 0 ? piece.steps : -1;
     short_end_ = args.k % Tile::flags.block_k != 0 && piece.first_step + piece.steps == params_.steps;
     // In a slab that lies partly behind n, threads without a group copy the last one there is.
-    const int groups = static_cast<int>((args.n + 63) / 64);
-    const int group = detail::min(piece.slab * Tile::w_groups + Tile::w_group(thread_), groups - 1);
+    const int groups = (static_cast<int>(args.n) + device::hidden(63)) / 64;
+    const int group = detail::min(piece.slab * Tile::w_groups + Tile::w_group(thread), groups - 1);
+    const int k_atoms = (static_cast<int>(args.k) + device::hidden(63)) / 64;
     const int first_atom = piece.first_step * Tile::k_atoms;
-    w_from_ =
-        static_cast<const char*>(args.w.data) +
-        ((std::int64_t{piece.expert} * groups + group) * ((args.k + 63) / 64) + first_atom) * Tile::w_atoms_bytes +
-        16 * Tile::w_chunk(thread_, 0);
-    x_from_ = static_cast<const char*>(args.x.data) + std::int64_t{128} * (first_atom + Tile::x_atom(thread_, 0)) +
-              16 * Tile::x_chunk(thread_);
+    w_from_ = static_cast<const char*>(args.w.data) +
+              ((std::int64_t{piece.expert} * groups + group) * k_atoms + first_atom) * Tile::w_atoms_bytes +
+              16 * Tile::w_chunk(thread, 0);
+    x_from_ = static_cast<const char*>(args.x.data) + std::int64_t{128} * (first_atom + Tile::x_atom(thread, 0)) +
+              16 * Tile::x_chunk(thread);
 #pragma unroll
     for (int i = 0; i < x_rows; ++i) {
-      const int row = Tile::x_row(thread_, i);
+      const int row = Tile::x_row(thread, i);
       source[i] = -1;
       if (row < piece.rows) {
         source[i] = piece.first_row + row;
@@ -207,7 +209,7 @@ class generic_copier {
 
   const ogs_params& params_;
   generic_storage<Tile> storage_;
-  int thread_;
+  unsigned thread_;
   int slot_ = 0;
   int left_ = 0;  // steps of the piece; -1 behind the last piece
   bool short_end_ = false;
@@ -223,14 +225,15 @@ class generic_block {
   static constexpr int atoms = Tile::atoms;
   static constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
   static constexpr int stages = Tile::stages;
+  using feed = work_feed<Tile::flags.split_k>;
 
  public:
-  __device__ generic_block(const ogs_params& params, const generic_storage<Tile>& storage, int thread) noexcept
+  __device__ generic_block(const ogs_params& params, const generic_storage<Tile>& storage, unsigned thread) noexcept
       : params_(params),
         storage_(storage),
         thread_(thread),
         warp_(thread / 32),
-        feed_(params),
+        feed_(first_feed(params)),
         copier_(params, storage, thread) {}
 
   __device__ void run() noexcept {
@@ -258,12 +261,18 @@ class generic_block {
  private:
   static constexpr int team_barrier = 1;
 
+  __device__ static feed first_feed(const ogs_params& params) noexcept {
+    tile_walk walk = walk_of<Tile::flags.block_m>(params);
+    return feed(params, walk);
+  }
+
   /// The first warp sees to it that `count` pieces are known that have not been begun.
   __device__ void find_pieces(int count) noexcept {
     if (warp_ == 0) {
 #pragma unroll 1
       for (; known_ < count; ++known_) {
-        const work_piece piece = feed_.next();
+        tile_walk walk = walk_of<Tile::flags.block_m>(params_);
+        const work_piece piece = feed_.next(walk);
         if (thread_ == 0) *storage_.piece((copier_.slot() + known_) % Tile::pieces) = piece;
       }
     }
@@ -295,25 +304,27 @@ class generic_block {
   /// The piece is read where it is needed: registers are scarce while multiplying.
   template <int Width>
   __device__ void multiply() noexcept {
+    // Nobody reads the targets of the tile before any more: all have passed a barrier since.
+    find_targets(Width);
     float sum[atoms][Width / Tile::token_warps / 8][4] = {};
     const int token = Tile::first_token(warp_, Width);
-    const int steps = storage_.piece(slot_)->steps;
+    int steps = storage_.piece(slot_)->steps;
     int left = static_cast<int>((params_.args.k + 63) / 64) - storage_.piece(slot_)->first_step * Tile::k_atoms;
-#pragma unroll 1
-    for (int step = 0; step < steps; ++step, left -= Tile::k_atoms) {
-      if (step > 0) await_stage();
+    if (steps == 1) __syncthreads();
+    for (;;) {
       copy(stage_ == 0 ? stages - 1 : stage_ - 1);
-      // Nobody reads the targets of the tile before any more: all have passed a barrier since.
-      if (step == 0) find_targets(Width);
       multiply_stage(left, token, sum);
       stage_ = next_in_ring<stages>(stage_);
+      if (--steps == 0) break;
+      left -= Tile::k_atoms;
+      await_stage();
     }
-    if (steps == 1) __syncthreads();
 
     const work_piece piece = *storage_.piece(slot_);
     if constexpr (Tile::can_split)
-      if (piece.blocks > 1 && !meet<Tile::flags.block_m * Tile::flags.block_n, 1, Tile::threads>(
-                                  params_, piece, {.index = 0, .thread = thread_, .barrier = team_barrier}, sum))
+      if (piece.blocks > 1 &&
+          !meet<Tile::flags.block_m * Tile::flags.block_n, 1, Tile::threads>(
+              params_, piece, {.index = 0, .thread = static_cast<int>(thread_), .barrier = team_barrier}, sum))
         return;
     store_atoms(params_, piece.expert, piece.slab * Tile::flags.block_n + 16 * Tile::first_atom(warp_),
                 storage_.targets() + token, sum);
@@ -322,7 +333,7 @@ class generic_block {
   /// The last warps find out where rows go: the first one finds pieces.
   __device__ void find_targets(int width) const noexcept {
     const work_piece piece = *storage_.piece(slot_);
-    const int row = Tile::threads - 1 - thread_;
+    const int row = Tile::threads - 1 - static_cast<int>(device::hidden(thread_));
     if (row >= width) return;
     row_target target;
     if (row < piece.rows) target = target_of(params_.args, piece.first_row + row);
@@ -372,9 +383,9 @@ class generic_block {
   const ogs_params& params_;
   generic_storage<Tile> storage_;
   lane_offsets lane_;
-  int thread_;
-  int warp_;
-  work_feed<Tile::flags.block_m, Tile::flags.split_k> feed_;
+  unsigned thread_;
+  unsigned warp_;
+  feed feed_;
   generic_copier<Tile> copier_;
   int known_ = 0;  // pieces that have been found and not begun
   int stage_ = 0;  // to multiply
@@ -389,7 +400,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
   extern __shared__ __align__(1024) std::byte shared[];
   device::let_next_grid_start();
   device::wait_for_previous_grid();
-  generic_block<Tile>(params, {shared}, static_cast<int>(threadIdx.x)).run();
+  generic_block<Tile>(params, {shared}, threadIdx.x).run();
 }
 
 }  // namespace tilefit::inline v0::kernels
