@@ -30,8 +30,8 @@
 
 namespace tilefit::inline v0::kernels {
 
-/// Geometry that follows from flags: 8 or 16 consuming warps, then one that copies W and those that copy X: one, or two
-/// beside wgmma, where a fourth warp fills up the warpgroup, which gives registers to the consumers.
+/// Geometry that follows from flags: 8 or 16 consuming warps, then one that copies W and those that copy X: one, or
+/// beside wgmma three, which makes a warpgroup that can give registers to the consumers.
 template <opt_flags Flags, dtype X, bool Wgmma = (Flags.block_m >= 64)>
 struct hopper_tile {
   static constexpr opt_flags flags = Flags;
@@ -39,16 +39,16 @@ struct hopper_tile {
   static constexpr bool uses_wgmma = Wgmma;  ///< else mma.sync, which needs fewer instructions where tokens are few
   static constexpr bool can_split = Flags.split_k > 1;
   static constexpr int producer_warps = Wgmma ? 4 : 2;
-  static constexpr int x_warps = Wgmma ? 2 : 1;
+  static constexpr int x_warps = Wgmma ? 3 : 1;
   static constexpr int consumer_warps = Flags.num_warps - producer_warps;
-  static constexpr int registers_of_consumers = 216;  ///< with wgmma
-  static constexpr int registers_of_producers = 72;
+  static constexpr int registers_of_consumers = Flags.num_warps == 12 ? 216 : 104;  ///< with wgmma
+  static constexpr int registers_of_producers = Flags.num_warps == 12 ? 72 : 64;
   static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
   static constexpr int threads = 32 * Flags.num_warps;
   static constexpr int k_atoms = Flags.block_k / 64;                 ///< of a stage
   static constexpr int w_groups = Flags.block_n / 64;                ///< of a slab
   static constexpr int atoms = Flags.block_n / 16 / consumer_warps;  ///< of a warp
-  static constexpr int width_step = Flags.block_m < 32 ? 8 : Flags.block_m / 4;
+  static constexpr int width_step = Flags.block_m <= 32 ? 8 : X == dtype::bf16 ? 16 : Flags.block_m / 4;
   static constexpr int x_atom_bytes = Flags.block_m * 128;                            ///< 64 K of all tokens
   static constexpr int w_atoms_bytes = 4 * atom_of(weight_layout::mma_m16k64).bytes;  ///< 64 K of a group of 64 rows
   static constexpr int w_group_bytes = k_atoms * w_atoms_bytes;
@@ -128,23 +128,24 @@ class hopper_producer {
     const matmul_args& args = params_.args;
     tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
                    params_.slabs);
-    const std::int64_t tiles = walk.total();
-    if (Tile::can_split && params_.split) {
+    const std::int32_t tiles = walk.total();
+    if (Tile::can_split && params_.split_k > 1) {
       // No fewer than four steps to a block, and no more than split_k blocks to a tile.
-      const std::int64_t total = tiles * params_.steps;
+      const std::int64_t total = std::int64_t{tiles} * params_.steps;
       std::int64_t blocks = detail::min<std::int64_t>(gridDim.x, total / 4);
-      blocks = detail::max<std::int64_t>(detail::min(blocks, tiles * Tile::flags.split_k), 1);
+      blocks = detail::max<std::int64_t>(detail::min(blocks, std::int64_t{tiles} * params_.split_k), 1);
       if (blockIdx.x < blocks && total > 0) {
         const step_run run = run_of(total, blocks, blockIdx.x);
         for (std::int64_t at = run.begin; at < run.end;) {
           work_piece piece = piece_at(at, run.end, total, blocks, params_.steps);
-          walk.find(at / params_.steps, piece);
+          walk.find(static_cast<std::int32_t>(at / params_.steps), piece);
           copy<CopiesW>(piece);
           at += piece.steps;
         }
       }
     } else {
-      for (std::int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+      for (std::int32_t tile = static_cast<std::int32_t>(blockIdx.x); tile < tiles;
+           tile += static_cast<std::int32_t>(gridDim.x)) {
         work_piece piece{.steps = params_.steps};
         walk.find(tile, piece);
         copy<CopiesW>(piece);
@@ -203,11 +204,11 @@ class hopper_producer {
     }
   }
 
-  /// A lane copies 16-byte chunk lane % 8 of every 128 bytes of every 4th row, or of every 8th where two warps copy.
+  /// A lane copies 16-byte chunk lane % 8 of every 128 bytes of every 4th row, or of every 12th where three warps copy.
   /// Rows that are absent are left as they are: nobody stores what comes of them.
   __device__ void copy_x(const work_piece& piece) noexcept {
     constexpr int rows_at_once = 4 * Tile::x_warps;
-    constexpr int most_rows = Tile::flags.block_m / rows_at_once;
+    constexpr int most_rows = (Tile::flags.block_m + rows_at_once - 1) / rows_at_once;
     const matmul_args& args = params_.args;
     const int chunk = lane_ % 8;
     const int row0 = lane_ / 8 + 4 * (static_cast<int>(threadIdx.x) / 32 - Tile::consumer_warps - 1);
@@ -227,9 +228,9 @@ class hopper_producer {
       if (source >= 0) present |= 1u << i;
       offset[i] = static_cast<std::uint32_t>(detail::max(source, 0)) * row_chunks;
     }
-    // Of rows four apart the swizzle differs in chunk bit 2.
+    // Of rows 4 or 12 apart the swizzle differs in chunk bit 2.
     const std::uint32_t even = device::swizzled_chunk(static_cast<unsigned>(row0), static_cast<unsigned>(chunk));
-    const std::uint32_t odd = rows_at_once == 4 ? even ^ 64u : even;
+    const std::uint32_t odd = even ^ 64u;
     int left = static_cast<int>(args.k) - 64 * Tile::k_atoms * piece.first_step - 8 * chunk;
     for (int step = 0; step < piece.steps; ++step, left -= 64 * Tile::k_atoms, x += 128 * Tile::k_atoms) {
       await_empty();
@@ -273,6 +274,8 @@ class hopper_consumer {
   static constexpr int atoms = Tile::atoms;
   static constexpr int group_threads = 128;
   static constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
+  /// Widened operands of wgmma: two in turn where few warps must keep the tensor cores busy.
+  static constexpr int buffers = Tile::groups == 2 ? 2 : 1;
 
  public:
   __device__ hopper_consumer(const ogs_params& params, const hopper_storage<Tile>& storage) noexcept
@@ -327,6 +330,10 @@ class hopper_consumer {
     constexpr int blocks = Width / 8;
     row_target target;
     if (thread_ < piece.rows) target = target_of(params_.args, piece.first_row + thread_);
+    // The atoms of a warp follow each other.
+    const int first_n =
+        piece.slab * Tile::flags.block_n + static_cast<int>(threadIdx.x) / 32 * atoms * weight_atom::rows;
+    const lane_bias<atoms> bias(params_.args, piece.expert, first_n);
 
     float sum[atoms][blocks][4] = {};
     if constexpr (Tile::uses_wgmma)
@@ -341,13 +348,13 @@ class hopper_consumer {
 
     if constexpr (Tile::can_split)
       if (piece.blocks > 1 && !meet(piece, sum)) return;
-    // The atoms of a warp follow each other.
-    const int first_n =
-        piece.slab * Tile::flags.block_n + static_cast<int>(threadIdx.x) / 32 * atoms * weight_atom::rows;
-    store_atoms(params_, piece.expert, first_n, targets, sum);
+    store_atoms(params_, first_n, bias, targets, sum);
     if (params_.present != nullptr && piece.slab == 0 && group_ == 0 && target.row >= 0)
       params_.present[target.row] = 1;
   }
+
+  /// K atoms that are loaded and judged together.
+  static constexpr int at_once = detail::min(Tile::k_atoms, Tile::flags.block_m < 32 ? 4 : 1);
 
   template <int Width>
   __device__ void multiply_mma(const work_piece& piece, float (&sum)[atoms][Width / 8][4]) noexcept {
@@ -355,7 +362,8 @@ class hopper_consumer {
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
       if (step > 0) device::wait(storage_.full(place_.stage), place_.parity);
       if (left >= Tile::k_atoms) {
-        multiply_stage<Tile::k_atoms>(0, sum);
+#pragma unroll
+        for (int k_atom = 0; k_atom < Tile::k_atoms; k_atom += at_once) multiply_stage<at_once>(k_atom, sum);
       } else {
         for (int k_atom = 0; k_atom < left; ++k_atom) multiply_stage<1>(k_atom, sum);
       }
@@ -395,7 +403,7 @@ class hopper_consumer {
   __device__ void multiply_wgmma(const work_piece& piece, float (&sum)[atoms][Width / 2]) noexcept {
     int before = -1;  // stage whose last group may still be under way
     int left = k_atoms_ - piece.first_step * Tile::k_atoms;
-    std::uint32_t a[2][2][4];
+    std::uint32_t a[buffers][2][4];
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
       const int stage = place_.stage;
       if (step > 0) device::wait(storage_.full(stage), place_.parity);
@@ -408,15 +416,17 @@ class hopper_consumer {
                                    device::swizzled_descriptor(x + static_cast<unsigned>(k_atom * Tile::x_atom_bytes)),
                                    a, sum, before);
       }
+      if constexpr (buffers == 1) release(stage);
       place_.advance();
     }
     device::wgmma_wait<0>();
-    release(before);
+    if constexpr (buffers == 2) release(before);
   }
 
   template <int Width>
-  __device__ void multiply_wgmma_atom(int stage, int k_atom, std::uint64_t descriptor, std::uint32_t (&a)[2][2][4],
-                                      float (&sum)[atoms][Width / 2], int& before) noexcept {
+  __device__ void multiply_wgmma_atom(int stage, int k_atom, std::uint64_t descriptor,
+                                      std::uint32_t (&a)[buffers][2][4], float (&sum)[atoms][Width / 2],
+                                      int& before) noexcept {
     lane_words words[atoms];
     bool mine = true;
 #pragma unroll
@@ -429,7 +439,7 @@ class hopper_consumer {
     for (int half = 0; half < 2; ++half) {
 #pragma unroll
       for (int m = 0; m < atoms; ++m) {
-        const int buffer = (half * atoms + m) % 2;
+        const int buffer = (half * atoms + m) % buffers;
         const std::uint32_t first = half == 0 ? words[m].words.x : words[m].words.z;
         const std::uint32_t second = half == 0 ? words[m].words.y : words[m].words.w;
         widen_folded<Tile::x>(first, second, half, words[m].codes, a[buffer]);
@@ -441,8 +451,8 @@ class hopper_consumer {
           device::wgmma_m64k16<Tile::x, Width>(sum[m], a[buffer][step],
                                                descriptor + static_cast<unsigned>(2 * (2 * half + step)));
         device::wgmma_commit();
-        device::wgmma_wait<1>();
-        if (half == 0 && m == 0) {
+        device::wgmma_wait<buffers - 1>();
+        if (buffers == 2 && half == 0 && m == 0) {
           if (before >= 0 && before != stage) release(before);
           before = stage;
         }
@@ -467,15 +477,14 @@ class hopper_consumer {
       for (int j = 0; j < Blocks; ++j)
         *reinterpret_cast<float4*>(mine + (m * Blocks + j) * 4 * group_threads) =
             make_float4(sum[m][j][0], sum[m][j][1], sum[m][j][2], sum[m][j][3]);
-    __threadfence();
+    // One thread's release covers what the barrier made it see, and its acquire what others read behind the next one.
     device::named_barrier(group_barrier + group_, group_threads);
     auto* const last = reinterpret_cast<volatile std::uint32_t*>(storage_.last(group_));
     if (thread_ == 0)
-      *last = atomicInc(params_.arrivals + Tile::groups * piece.first_block + group_,
-                        static_cast<unsigned>(piece.blocks - 1));
+      *last = device::count_arrival(params_.arrivals + Tile::groups * piece.first_block + group_,
+                                    static_cast<unsigned>(piece.blocks - 1));
     device::named_barrier(group_barrier + group_, group_threads);
     if (*last + 1 != static_cast<unsigned>(piece.blocks)) return false;
-    __threadfence();
     for (int b = 0; b < piece.blocks; ++b) {
       const float* const other = part(piece.first_block + b, b == 0 ? 1 : 0);
 #pragma unroll
@@ -503,6 +512,20 @@ class hopper_consumer {
   ring_place<Tile::flags.num_stages> place_;
 };
 
+/// Brings indices and rows of X into L2 before it is known who needs them, when they are few: a line to a thread. They
+/// would otherwise be waited for one after the other.
+__device__ inline void prefetch_rows(const ogs_params& params) noexcept {
+  const matmul_args& args = params.args;
+  const std::int64_t line = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const auto touch = [line](const void* array, std::int64_t bytes) {
+    if (array != nullptr && 128 * line < bytes) device::prefetch(static_cast<const std::byte*>(array) + 128 * line);
+  };
+  touch(args.gather_indx, 4 * args.m);
+  touch(args.scatter_indx, 4 * args.m);
+  touch(args.gammas, 4 * args.m);
+  touch(args.x.data, 2 * args.x.rows * args.x.row_stride);
+}
+
 /// One block. Dynamic shared memory: Tile::plan.total_bytes(), grid: any number of blocks that run at the same time.
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
@@ -518,6 +541,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
     }
     device::publish_barriers();
   }
+  prefetch_rows(params);
   __syncthreads();
   device::let_next_grid_start();
   device::wait_for_previous_grid();
@@ -525,7 +549,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
     if constexpr (Tile::uses_wgmma) device::shrink_registers<Tile::registers_of_producers>();
     if (warp == Tile::consumer_warps)
       hopper_producer<Tile>(params, storage).template run<true>();
-    else if (warp <= Tile::consumer_warps + Tile::x_warps)
+    else
       hopper_producer<Tile>(params, storage).template run<false>();
   } else {
     if constexpr (Tile::uses_wgmma) device::grow_registers<Tile::registers_of_consumers>();
