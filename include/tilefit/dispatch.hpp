@@ -1,5 +1,6 @@
 // L3: from flags known at run time to the instantiation that was compiled for them.
-// Knows: lists of flags. Must not know: what is instantiated.
+// Knows: lists of flags.
+// Must not know: what is instantiated.
 #pragma once
 
 #include <cstddef>

@@ -93,7 +93,7 @@ struct ogs_policy {
 
   /// Kernels for Hopper (kernels/matmul_ogs_hopper.cuh), measured on an H200: mma.sync where an expert has few rows,
   /// two blocks to an SM; wgmma, 16 consuming warps and one block to an SM, elsewhere.
-  static constexpr std::array<opt_flags, 5> hopper_tiles = [] {
+  static constexpr std::array<opt_flags, 6> hopper_tiles = [] {
     const auto tile = [](int m, int n, int k, int warps, int stages, int split) {
       return opt_flags{.block_m = m,
                        .block_n = n,
@@ -104,8 +104,8 @@ struct ogs_policy {
                        .is_persistent = true,
                        .w_cache = cache_hint::evict_first};
     };
-    return std::array{tile(8, 128, 256, 10, 5, 16), tile(16, 128, 256, 10, 4, 16), tile(32, 128, 128, 10, 6, 16),
-                      tile(64, 256, 64, 20, 8, 1), tile(128, 256, 64, 20, 7, 1)};
+    return std::array{tile(8, 64, 256, 6, 4, 16),    tile(8, 128, 256, 10, 5, 16), tile(16, 128, 256, 10, 4, 16),
+                      tile(32, 128, 128, 10, 6, 16), tile(64, 256, 64, 20, 8, 1),  tile(128, 256, 64, 20, 7, 1)};
   }();
 
   static constexpr ogs_loop loop_for(const arch_traits& arch, const matmul_formats& formats) noexcept {
@@ -181,6 +181,7 @@ struct ogs_policy {
     math_path path = default_math_path(arch, formats);
     const ogs_loop loop = loop_for(arch, formats);
     path.overlapped = loop != ogs_loop::mma_sync && loop != ogs_loop::mma_block_scaled && loop != ogs_loop::wmma;
+    if (loop == ogs_loop::wgmma) path.row_step = 16;
     return path;
   }
 

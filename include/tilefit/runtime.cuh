@@ -1,5 +1,6 @@
 // L6: the device at hand, as the engine's facts.
-// Knows: which CUDA attributes tell them, and how to ask once. Must not know: kernels, tiles.
+// Knows: which CUDA attributes tell them, and how to ask once.
+// Must not know: kernels, tiles.
 #pragma once
 
 #include <cuda_runtime.h>

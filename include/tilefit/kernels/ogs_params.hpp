@@ -1,5 +1,6 @@
 // L5: what a matmul_ogs kernel is given: the caller's arguments, and what the launch worked out from them.
-// Knows: plain data. Must not know: tiles' code, streams.
+// Knows: plain data.
+// Must not know: tiles' code, streams.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // L5: finds the rows of a tile, with the lanes of a warp side by side.
-// Knows: the expert offsets, the order of tiles (schedule.hpp). Must not know: what is done with a tile.
+// Knows: the expert offsets, the order of tiles (schedule.hpp).
+// Must not know: what is done with a tile.
 #pragma once
 
 #include <cstdint>
