@@ -237,7 +237,7 @@ inline moe_plan plan_moe(const cuda::moe_args& args, std::int64_t matmul_bytes, 
 inline std::int64_t moe_matmul_bytes(const moe_plan& plan, const cuda::moe_flags& flags) noexcept {
   const auto gate_up = static_cast<std::int64_t>(cuda::workspace_bytes(plan.gate_up, flags.gate_up));
   const auto down = static_cast<std::int64_t>(cuda::workspace_bytes(plan.down, flags.down));
-  return max(max(gate_up, down), static_cast<std::int64_t>(cuda::zeroed_bytes));
+  return max(max(gate_up, down), static_cast<std::int64_t>(cuda::zeroed_workspace_bytes));
 }
 
 }  // namespace tilefit::inline v0::detail

@@ -84,7 +84,7 @@ void test_case(report& to, const gpu_test::stream_owner& stream, const moe_case&
            name.c_str());
   const bytes left = workspace.download(to, "workspace");
   bool zeros = true;
-  for (std::size_t i = 0; i < cuda::zeroed_bytes; ++i) zeros = zeros && left[i] == 0;
+  for (std::size_t i = 0; i < cuda::zeroed_workspace_bytes; ++i) zeros = zeros && left[i] == 0;
   to.check(zeros, "%s: the start of the workspace is not left as zeros", name.c_str());
   setup.check_inputs(to, first);
 }
@@ -461,7 +461,7 @@ int main(int argc, char** argv) {
   }
   report checks("moe_mlp_test");
   const device_buffer<std::uint8_t> common(std::size_t{16} << 20);
-  gpu_test::require(cudaMemset(common.data(), 0, cuda::zeroed_bytes), "cudaMemset");
+  gpu_test::require(cudaMemset(common.data(), 0, cuda::zeroed_workspace_bytes), "cudaMemset");
   test_refusals(checks, stream);
   test_combinations(checks, stream, common);
   test_sizes(checks, stream, common);

@@ -29,110 +29,131 @@ __device__ inline row_target target_of(const matmul_args& args, std::int32_t row
   return target;
 }
 
-/// swiglu_params' formula. Comparisons are written so that NaN stays NaN.
-__device__ inline float swiglu(const swiglu_params& p, float gate, float up) noexcept {
-  gate = gate > p.limit ? p.limit : gate;
-  up = up > p.limit ? p.limit : up < -p.limit ? -p.limit : up;
-  return (up + p.up_offset) * gate * __fdividef(1.0f, 1.0f + __expf(-p.alpha * gate));
+/// swiglu_params' formula; NaN stays NaN. `exponent` is -alpha * log2(e).
+__device__ inline float swiglu(const swiglu_params& p, float exponent, float gate, float up) noexcept {
+  gate = device::smaller(gate, p.limit);
+  up = device::larger(device::smaller(up, p.limit), -p.limit);
+  return (up + p.up_offset) * gate * device::reciprocal(1.0f + device::exp2(exponent * gate));
 }
 
-/// Elements of Y: how they are read, rounded and written.
-template <dtype Y>
-struct y_element {
-  using pair = std::uint32_t;
-  __device__ static float widen(std::uint16_t bits) noexcept { return device::low_of_pair<Y>(bits); }
-  __device__ static void store_pair(void* y, std::int64_t at, float a, float b, bool add, bool aligned) noexcept {
-    auto* to = static_cast<std::uint16_t*>(y) + at;
-    if (add) {
-      a += widen(to[0]);
-      b += widen(to[1]);
-    }
-    const std::uint32_t both = device::pack_pair<Y>(a, b);
-    if (aligned) {
-      *reinterpret_cast<std::uint32_t*>(to) = both;
-    } else {
-      to[0] = static_cast<std::uint16_t>(both);
-      to[1] = static_cast<std::uint16_t>(both >> 16);
-    }
+/// Stores two neighbouring columns of Y, in every way that arguments can ask for.
+__device__ __forceinline__ void store_pair_generally(const ogs_params& params, char* to, float a, float b) noexcept {
+  const bool add = params.args.accumulate;
+  if (params.args.y.type == dtype::fp32) {
+    auto* const y = reinterpret_cast<float*>(to);
+    y[0] = add ? a + y[0] : a;
+    y[1] = add ? b + y[1] : b;
+  } else {
+    auto* const y = reinterpret_cast<std::uint16_t*>(to);
+    const bool bf16 = params.args.y.type == dtype::bf16;
+    const float old_a = !add   ? 0
+                        : bf16 ? device::low_of_pair<dtype::bf16>(y[0])
+                               : device::low_of_pair<dtype::fp16>(y[0]);
+    const float old_b = !add   ? 0
+                        : bf16 ? device::low_of_pair<dtype::bf16>(y[1])
+                               : device::low_of_pair<dtype::fp16>(y[1]);
+    const std::uint32_t pair = bf16 ? device::pack_pair<dtype::bf16>(add ? a + old_a : a, add ? b + old_b : b)
+                                    : device::pack_pair<dtype::fp16>(add ? a + old_a : a, add ? b + old_b : b);
+    y[0] = static_cast<std::uint16_t>(pair);
+    y[1] = static_cast<std::uint16_t>(pair >> 16);
   }
-};
-template <>
-struct y_element<dtype::fp32> {
-  __device__ static void store_pair(void* y, std::int64_t at, float a, float b, bool add, bool aligned) noexcept {
-    auto* to = static_cast<float*>(y) + at;
-    if (add) {
-      a += to[0];
-      b += to[1];
-    }
-    if (aligned) {
-      *reinterpret_cast<float2*>(to) = make_float2(a, b);
-    } else {
-      to[0] = a;
-      to[1] = b;
-    }
-  }
-};
-
-/// Columns of an atom that a lane holds, as far as the epilogue is concerned.
-struct lane_columns {
-  std::int32_t n = 0;  ///< the even one of the lane's two rows of W
-  float bias[2] = {0, 0};
-};
-
-__device__ inline lane_columns columns_of(const matmul_args& args, std::int32_t expert, std::int32_t first_n) noexcept {
-  lane_columns columns{.n = first_n + 2 * static_cast<std::int32_t>(threadIdx.x % 32 / 4)};
-  if (args.bias != nullptr && first_n < args.n) {
-    const float* bias = args.bias + expert * args.n + columns.n;
-    columns.bias[0] = bias[0];
-    columns.bias[1] = bias[1];
-  }
-  return columns;
 }
 
-template <dtype Y, int Blocks>
-__device__ inline void store_atom_as(const ogs_params& params, const lane_columns& columns, const row_target* targets,
-                                     const float (&sum)[Blocks][4]) noexcept {
+template <store_kind Kind>
+__device__ __forceinline__ void store_pair(const ogs_params& params, char* to, float a, float b) noexcept {
+  if constexpr (Kind == store_kind::bf16)
+    *reinterpret_cast<std::uint32_t*>(to) = device::pack_pair<dtype::bf16>(a, b);
+  else if constexpr (Kind == store_kind::fp16)
+    *reinterpret_cast<std::uint32_t*>(to) = device::pack_pair<dtype::fp16>(a, b);
+  else if constexpr (Kind == store_kind::fp32)
+    *reinterpret_cast<float2*>(to) = make_float2(a, b);
+  else
+    store_pair_generally(params, to, a, b);
+}
+
+/// Bias of a lane's two rows of W in each atom of its warp: rows from `first_n`, 16 to an atom.
+template <int Atoms>
+struct lane_bias {
+  float value[Atoms][2];
+
+  __device__ lane_bias(const matmul_args& args, std::int32_t expert, std::int32_t first_n) noexcept {
+#pragma unroll
+    for (int m = 0; m < Atoms; ++m) {
+      const std::int32_t n = first_n + 16 * m + 2 * static_cast<std::int32_t>(threadIdx.x % 32 / 4);
+      const bool biased = args.bias != nullptr && n < args.n;
+      value[m][0] = biased ? args.bias[expert * args.n + n] : 0.0f;
+      value[m][1] = biased ? args.bias[expert * args.n + n + 1] : 0.0f;
+    }
+  }
+};
+
+template <store_kind Kind, activation Act, int Atoms, int Blocks>
+__device__ __forceinline__ void store_atoms_as(const ogs_params& params, std::int32_t first_n,
+                                               const lane_bias<Atoms>& bias, const row_target* targets,
+                                               const float (&sum)[Atoms][Blocks][4]) noexcept {
   const matmul_args& args = params.args;
   const int lane = static_cast<int>(threadIdx.x % 32);
   const bool odd = (lane & 4) != 0;
+  const int element_bytes = args.y.type == dtype::fp32 ? 4 : 2;
+  const auto row_bytes = static_cast<std::int32_t>(args.y.row_stride * element_bytes);
+  const float exponent = -args.swiglu.alpha * 1.4426950408889634f;
+  // This lane's two rows of W in each atom are columns n and n + 1 of Y; behind swiglu they are one column, and lanes
+  // of an even and the next odd lane / 4 store both their columns for one token each.
+  char* column[Atoms];
+#pragma unroll
+  for (int m = 0; m < Atoms; ++m) {
+    const std::int32_t n = first_n + 16 * m + 2 * (lane / 4);
+    const std::int32_t at = Act == activation::swiglu ? (n - (odd ? 2 : 0)) / 2 : n;
+    column[m] = static_cast<char*>(args.y.data) + at * element_bytes;
+  }
 #pragma unroll
   for (int j = 0; j < Blocks; ++j) {
     const row_target target[2] = {targets[8 * j + 2 * (lane % 4)], targets[8 * j + 2 * (lane % 4) + 1]};
-    if (args.act == activation::swiglu) {
-      float out[2];
 #pragma unroll
-      for (int c = 0; c < 2; ++c)
-        out[c] = swiglu(args.swiglu, sum[j][c] + columns.bias[0], sum[j][2 + c] + columns.bias[1]) * target[c].gamma;
-      // Neighbouring columns lie in lanes 4 apart: the even one stores both for the first token, the odd one for the
-      // second.
-      const float other = __shfl_xor_sync(0xFFFFFFFFu, odd ? out[0] : out[1], 4);
-      const std::int32_t row = odd ? target[1].row : target[0].row;
-      const std::int64_t at = row * args.y.row_stride + (columns.n - (odd ? 2 : 0)) / 2;
-      if (row >= 0)
-        y_element<Y>::store_pair(args.y.data, at, odd ? other : out[0], odd ? out[1] : other, args.accumulate,
-                                 params.pairs_aligned);
-    } else {
+    for (int m = 0; m < Atoms; ++m) {
+      if (first_n + 16 * m >= args.n) continue;
+      if constexpr (Act == activation::swiglu) {
+        float out[2];
 #pragma unroll
-      for (int c = 0; c < 2; ++c)
-        if (target[c].row >= 0)
-          y_element<Y>::store_pair(args.y.data, target[c].row * args.y.row_stride + columns.n,
-                                   (sum[j][c] + columns.bias[0]) * target[c].gamma,
-                                   (sum[j][2 + c] + columns.bias[1]) * target[c].gamma, args.accumulate,
-                                   params.pairs_aligned);
+        for (int c = 0; c < 2; ++c)
+          out[c] = swiglu(args.swiglu, exponent, sum[m][j][c] + bias.value[m][0], sum[m][j][2 + c] + bias.value[m][1]) *
+                   target[c].gamma;
+        const float other = __shfl_xor_sync(0xFFFFFFFFu, odd ? out[0] : out[1], 4);
+        const std::int32_t row = odd ? target[1].row : target[0].row;
+        if (row >= 0)
+          store_pair<Kind>(params, column[m] + std::int64_t{row} * row_bytes, odd ? other : out[0],
+                           odd ? out[1] : other);
+      } else {
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          if (target[c].row >= 0)
+            store_pair<Kind>(params, column[m] + std::int64_t{target[c].row} * row_bytes,
+                             (sum[m][j][c] + bias.value[m][0]) * target[c].gamma,
+                             (sum[m][j][2 + c] + bias.value[m][1]) * target[c].gamma);
+      }
     }
   }
 }
 
-/// Stores the sums of one atom of 16 rows of W x 8 * Blocks tokens. `targets` [8 * Blocks] of the tokens. All lanes of
-/// a warp call; the atom must lie inside n.
-template <int Blocks>
-__device__ inline void store_atom(const ogs_params& params, const lane_columns& columns, const row_target* targets,
-                                  const float (&sum)[Blocks][4]) noexcept {
-  switch (params.args.y.type) {
-    case dtype::bf16: return store_atom_as<dtype::bf16>(params, columns, targets, sum);
-    case dtype::fp16: return store_atom_as<dtype::fp16>(params, columns, targets, sum);
-    default: return store_atom_as<dtype::fp32>(params, columns, targets, sum);
-  }
+/// Stores the sums of a warp's atoms, 16 rows of W each from `first_n` on, for 8 * Blocks tokens. `targets`
+/// [8 * Blocks] of the tokens. All lanes of a warp call; atoms behind n are left out.
+template <int Atoms, int Blocks>
+__device__ __forceinline__ void store_atoms(const ogs_params& params, std::int32_t first_n,
+                                            const lane_bias<Atoms>& bias, const row_target* targets,
+                                            const float (&sum)[Atoms][Blocks][4]) noexcept {
+  const auto with = [&]<activation Act>() __attribute__((always_inline)) {
+    switch (params.store) {
+      case store_kind::bf16: return store_atoms_as<store_kind::bf16, Act>(params, first_n, bias, targets, sum);
+      case store_kind::fp16: return store_atoms_as<store_kind::fp16, Act>(params, first_n, bias, targets, sum);
+      case store_kind::fp32: return store_atoms_as<store_kind::fp32, Act>(params, first_n, bias, targets, sum);
+      case store_kind::generally:
+        return store_atoms_as<store_kind::generally, Act>(params, first_n, bias, targets, sum);
+    }
+  };
+  if (params.args.act == activation::swiglu)
+    with.template operator()<activation::swiglu>();
+  else
+    with.template operator()<activation::none>();
 }
 
 }  // namespace tilefit::inline v0::kernels

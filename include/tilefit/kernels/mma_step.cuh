@@ -42,8 +42,8 @@ struct lane_offsets {
 /// of the first token's 128 bytes of this K atom, a multiple of 1,024. All lanes of a warp call.
 /// Folded requires can_fold of all of them.
 template <dtype X, bool Folded, int Atoms, int Blocks>
-__device__ inline void multiply_atoms(const lane_words (&w)[Atoms], std::uint32_t x, const lane_offsets& lane,
-                                      float (&sum)[Atoms][Blocks][4]) noexcept {
+__device__ __forceinline__ void multiply_atoms(const lane_words (&w)[Atoms], std::uint32_t x, const lane_offsets& lane,
+                                               float (&sum)[Atoms][Blocks][4]) noexcept {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     std::uint32_t b[Blocks][4];

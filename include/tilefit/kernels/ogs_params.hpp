@@ -1,5 +1,6 @@
 // L5: what a matmul_ogs kernel is given: the caller's arguments, and what the launch worked out from them.
-// Knows: plain data. Must not know: tiles' code, streams.
+// Knows: plain data.
+// Must not know: tiles' code, streams.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +9,21 @@
 
 namespace tilefit::inline v0::kernels {
 
+/// How a kernel stores: what all stores of a launch have in common.
+enum class store_kind : std::uint8_t {
+  bf16,      ///< aligned pairs, nothing added
+  fp16,      ///< likewise
+  fp32,      ///< likewise
+  generally  ///< everything else
+};
+
 /// Kernel parameter.
 struct ogs_params {
   matmul_args args{};  ///< y replaced by `parts` of the workspace when rows are summed over topk afterwards
   std::int32_t slabs = 0;
-  std::int32_t steps = 0;             ///< block_k pieces of K
-  bool split = false;                 ///< blocks take runs of steps, not whole tiles
-  bool pairs_aligned = false;         ///< two neighbouring columns of Y can be stored at once
+  std::int32_t steps = 0;    ///< block_k pieces of K
+  std::int32_t split_k = 1;  ///< more than 1: blocks take runs of steps, not whole tiles; this many to a tile at most
+  store_kind store = store_kind::generally;
   float* partials = nullptr;          ///< [grid][2][block_m * block_n], when split
   std::uint32_t* arrivals = nullptr;  ///< [grid][warpgroups] zeros, when split; left as zeros
   std::uint8_t* present = nullptr;    ///< [rows of Y] set to 1 for every row that is written; may be null

@@ -1,5 +1,6 @@
 // L5: finds the rows of a tile, with the lanes of a warp side by side.
-// Knows: the expert offsets, the order of tiles (schedule.hpp). Must not know: what is done with a tile.
+// Knows: the expert offsets, the order of tiles (schedule.hpp).
+// Must not know: what is done with a tile.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +19,9 @@ class tile_walk {
     load(0);
   }
 
-  /// Tiles of all experts.
-  __device__ std::int64_t total() noexcept {
-    std::int64_t tiles = group_tiles_;
+  /// Tiles of all experts: less than 2^31.
+  __device__ std::int32_t total() noexcept {
+    std::int32_t tiles = group_tiles_;
     if (experts_ <= 32) return tiles;
     for (int group = 32; group < experts_; group += 32) {
       load(group);
@@ -31,12 +32,12 @@ class tile_walk {
   }
 
   /// Fills in expert, rows and slab of a tile. Requires 0 <= tile < total().
-  __device__ void find(std::int64_t tile, work_piece& piece) noexcept {
+  __device__ void find(std::int32_t tile, work_piece& piece) noexcept {
     while (tile - before_ >= group_tiles_) {
       before_ += group_tiles_;
       load(group_ + 32);
     }
-    const auto index = static_cast<std::int32_t>(tile - before_);
+    const std::int32_t index = tile - before_;
     const bool mine = index >= start_ && index < start_ + tiles_ * slabs_;
     const int owner = __ffs(static_cast<int>(__ballot_sync(all_lanes, mine))) - 1;
     const std::int32_t inside = index - __shfl_sync(all_lanes, start_, owner);
@@ -81,7 +82,7 @@ class tile_walk {
   int block_m_;
   int slabs_;
   int group_ = 0;
-  std::int64_t before_ = 0;       // tiles of the groups before this one
+  std::int32_t before_ = 0;       // tiles of the groups before this one
   std::int32_t group_tiles_ = 0;  // of this one
   std::int32_t first_ = 0, rows_ = 0, tiles_ = 0, start_ = 0;
 };

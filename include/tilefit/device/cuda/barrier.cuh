@@ -22,6 +22,17 @@ __device__ inline void arrive_at_named_barrier(int id, int threads) noexcept {
   asm volatile("barrier.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+/// Adds 1 to a counter in global memory, or sets it to 0 when it is `last`; the value before. What this thread wrote or
+/// saw comes before it for everybody who counts after it. PTX: atom.acq_rel.gpu.inc.
+__device__ inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t last) noexcept {
+  std::uint32_t before = 0;
+  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(__cvta_generic_to_global(counter)), "r"(last)
+               : "memory");
+  return before;
+}
+
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
 /// PTX: mbarrier.init. Followed by `publish_barriers` and a block barrier before anybody uses it.

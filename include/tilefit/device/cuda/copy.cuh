@@ -21,6 +21,11 @@ __device__ inline void copy16_async(std::uint32_t to, const void* from, bool pre
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
+/// Brings a line of global memory into L2. PTX: prefetch.global.L2.
+__device__ inline void prefetch(const void* from) noexcept {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(from)));
+}
+
 /// Closes the group of this thread's copies since the last call. PTX: cp.async.commit_group.
 __device__ inline void commit_copies() noexcept { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

@@ -74,4 +74,28 @@ __device__ inline float low_of_pair(std::uint32_t pair) noexcept {
   return value;
 }
 
+/// The smaller and the larger of two numbers; NaN when one is. PTX: min.NaN.f32, max.NaN.f32.
+__device__ inline float smaller(float a, float b) noexcept {
+  float result = 0;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+__device__ inline float larger(float a, float b) noexcept {
+  float result = 0;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+
+/// 2^x and 1 / x to within 2 and 1 units in the last place. PTX: ex2.approx.ftz.f32, rcp.approx.ftz.f32.
+__device__ inline float exp2(float x) noexcept {
+  float result = 0;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+__device__ inline float reciprocal(float x) noexcept {
+  float result = 0;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
 }  // namespace tilefit::inline v0::device

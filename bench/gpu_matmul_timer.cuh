@@ -1,0 +1,187 @@
+// Times matmuls of a layer: each in a CUDA graph, the L2 emptied before each replay, the result looked at afterwards.
+// Knows: the launch interface, workspaces, graphs. Must not know: which flags are worth timing.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "gpu_layer.cuh"
+#include "json_text.hpp"
+#include "tilefit/launch.cuh"
+
+namespace tilefit_gpu {
+
+namespace cuda = tilefit::cuda;  // not the toolkit's ::cuda
+using bench::json_object;
+
+struct measurement {
+  opt_flags flags;
+  int entry = -1;
+  bool chosen = false;
+  time_summary time;
+  double launch_host_us = 0;  ///< time the host spends in one launch()
+  bool confirmed = false;     ///< timed in full, not only in passing
+  std::string fault;          ///< empty: times are valid
+  contents result;
+};
+
+inline std::string text_of(const opt_flags& f) {
+  std::ostringstream out;
+  out << 'm' << f.block_m << " n" << f.block_n << " k" << f.block_k << " s" << f.num_stages << " split" << f.split_k;
+  return out.str();
+}
+
+inline std::string json_of(const opt_flags& f) {
+  return json_object()
+      .add("block_m", f.block_m)
+      .add("block_n", f.block_n)
+      .add("block_k", f.block_k)
+      .add("num_warps", f.num_warps)
+      .add("num_stages", f.num_stages)
+      .add("group_m", f.group_m)
+      .add("split_k", f.split_k)
+      .add("is_persistent", f.is_persistent)
+      .add("epilogue_subtile", f.epilogue_subtile)
+      .add("idle_sms", f.idle_sms)
+      .text();
+}
+
+inline std::string json_of(const time_summary& t) {
+  return json_object()
+      .add("median_us", t.median)
+      .add("min_us", t.least)
+      .add("p10_us", t.p10)
+      .add("p90_us", t.p90)
+      .add("replays", t.count)
+      .text();
+}
+
+inline std::string json_of(const measurement& m) {
+  json_object out;
+  out.add("entry", m.entry)
+      .add("chosen", m.chosen)
+      .add("timed_in_full", m.confirmed)
+      .raw("flags", json_of(m.flags))
+      .raw("time", json_of(m.time));
+  if (m.launch_host_us > 0) out.add("launch_host_us", m.launch_host_us);
+  out.add("sum_of_magnitudes", m.result.sum);
+  if (!m.fault.empty()) out.add("fault", m.fault);
+  return out.text();
+}
+
+class matmul_timer {
+ public:
+  matmul_timer() : watch_(stream_) {}
+  ~matmul_timer() { static_cast<void>(cudaFree(workspace_)); }
+  matmul_timer(const matmul_timer&) = delete;
+  matmul_timer& operator=(const matmul_timer&) = delete;
+
+  cudaStream_t main() const { return stream_; }
+  stopwatch& watch() { return watch_; }
+
+  /// A workspace for any of the calls: one for all, prepared when it is made.
+  void lend_workspace(matmul_args& args, const opt_flags& flags) {
+    const std::size_t bytes = cuda::workspace_bytes(args, flags);
+    if (bytes > workspace_bytes_) {
+      wait_for(stream_);
+      check(cudaFree(workspace_), "workspace");
+      workspace_bytes_ = bytes + bytes / 2;
+      check(cudaMalloc(&workspace_, workspace_bytes_), "workspace");
+      poison(stream_, workspace_, workspace_bytes_);
+      const cuda::launch_status ready = cuda::prepare_workspace(workspace_, workspace_bytes_, stream_);
+      if (ready.code != status_code::ok) throw gpu_failure("prepare_workspace refuses");
+      wait_for(stream_);
+    }
+    args.workspace = bytes > 0 ? workspace_ : nullptr;
+    args.workspace_bytes = bytes > 0 ? workspace_bytes_ : 0;
+  }
+
+  /// Times one matmul. With `give_up_us` > 0 it is dropped after a few replays that all took longer than that.
+  /// What the runtime refuses is a fault of these flags; only a lost device is thrown on.
+  measurement measure(layer& on, int which, const opt_flags& flags, int repeats, double give_up_us, bool compare) {
+    measurement found;
+    found.flags = flags;
+    try {
+      time_one(on, which, repeats, give_up_us, compare, found);
+    } catch (const gpu_failure& failure) {
+      found.fault = failure.what();
+      if (is_lost(failure))
+        throw gpu_failure((which == 0 ? "gate_up " : "down ") + text_of(flags) + ": " + found.fault);
+    }
+    return found;
+  }
+
+  double host_time_of_launch(layer& on, int which, const opt_flags& flags) {
+    matmul_args args = on.args(which);
+    lend_workspace(args, flags);
+    constexpr int launches = 20;
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < launches; ++i)
+      if (cuda::launch(args, flags, stream_).code != status_code::ok) return 0;
+    const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
+    wait_for(stream_);
+    return took.count() / launches;
+  }
+
+  /// Both matmuls in one graph.
+  time_summary measure_joint(layer& on, const opt_flags (&flags)[2], int repeats) {
+    matmul_args args[2] = {on.args(0), on.args(1)};
+    for (int pass = 0; pass < 2; ++pass)  // the second time the workspace stays where it is
+      for (int i = 0; i < 2; ++i) lend_workspace(args[i], flags[i]);
+    bool right = true;
+    const captured graph(stream_, [&] {
+      for (int i = 0; i < 2; ++i) right = right && cuda::launch(args[i], flags[i], stream_).code == status_code::ok;
+    });
+    if (!right) return {};
+    static_cast<void>(watch_.times(3, graph));
+    return summarise(watch_.times(repeats, graph));
+  }
+
+ private:
+  void time_one(layer& on, int which, int repeats, double give_up_us, bool compare, measurement& found) {
+    matmul_args args = on.args(which);
+    const cuda::launch_status possible = cuda::can_launch(args, found.flags);
+    if (possible.code != status_code::ok) {
+      found.fault = "refused";
+      return;
+    }
+    lend_workspace(args, found.flags);
+    on.poison_y(which);
+    cuda::launch_status status = cuda::launch(args, found.flags, stream_);
+    wait_for(stream_);
+    check(cudaGetLastError(), "after a launch");
+    const captured graph(stream_, [&] {
+      if (status.code == status_code::ok) status = cuda::launch(args, found.flags, stream_);
+    });
+    if (status.code != status_code::ok) {
+      found.fault =
+          "launch answers " + std::string(name_of(status.code)) + ", CUDA error " + std::to_string(status.native_error);
+      return;
+    }
+    std::vector<double> times = watch_.times(3, graph);  // also warms up
+    const double quick = *std::min_element(times.begin(), times.end());
+    if (give_up_us <= 0 || quick <= give_up_us) times = watch_.times(quick > 1000 ? (repeats + 1) / 2 : repeats, graph);
+    found.confirmed = give_up_us <= 0;
+    found.time = summarise(times);
+    found.result = on.look(which, compare);
+    if (found.result.not_written > 0)
+      found.fault = std::to_string(found.result.not_written) + " elements are not written";
+    else if (found.result.not_finite > 0 || !(found.result.sum > 0))
+      found.fault = std::to_string(found.result.not_finite) + " elements are not finite, magnitudes sum up to " +
+                    std::to_string(found.result.sum);
+    else if (found.result.difference2 > 1e-4 * found.result.norm2)
+      found.fault = "differs from the choice's result by " +
+                    std::to_string(std::sqrt(found.result.difference2 / found.result.norm2));
+  }
+
+  stream stream_;
+  stopwatch watch_;
+  void* workspace_ = nullptr;
+  std::size_t workspace_bytes_ = 0;
+};
+
+}  // namespace tilefit_gpu
