@@ -44,8 +44,12 @@ struct full_catalogue {
 
 namespace tilefit::inline v0::detail {
 
+/// An entry of a catalogue as a type: g++ 12 crashes on flags as a dependent template argument.
 template <class Catalogue, int Index, dtype X>
-struct hopper_entry : kernels::hopper_tile<Catalogue::hopper_tiles[Index], X> {};
+struct hopper_entry {
+  static constexpr opt_flags flags = Catalogue::hopper_tiles[Index];
+  static constexpr dtype x = X;
+};
 
 /// A kernel that was found for flags, and what launching it takes.
 struct compiled_kernel {
@@ -70,7 +74,7 @@ template <class Catalogue, dtype X>
 compiled_kernel hopper_kernel(int index) noexcept {
   compiled_kernel kernel;
   with_index<static_cast<int>(Catalogue::hopper_tiles.size())>(index, [&]<int Index>() {
-    using tile = hopper_entry<Catalogue, Index, X>;
+    using tile = kernels::hopper_tile<hopper_entry<Catalogue, Index, X>>;
     kernel = describe<tile>(kernels::matmul_ogs_hopper<tile>);
   });
   return kernel;
