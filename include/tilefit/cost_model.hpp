@@ -56,6 +56,7 @@ struct math_path {
   std::int64_t gflops = 0;       ///< of the matrix instruction used, whole chip
   std::int64_t widen_slots = 0;  ///< vector instructions per weight before it can be multiplied, in 1/16
   bool overlapped = false;       ///< matrix and vector instructions issue side by side (wgmma, tcgen05, MFMA)
+  int row_step = 0;              ///< a tile multiplies only the rows it has, rounded up to this; 0: all block_m
 };
 
 /// The fastest path of an architecture for these formats, or a rate of 0 where it has none.
@@ -159,8 +160,8 @@ class cost_model {
   struct step_time {
     std::int64_t math_ps, widen_ps, busy_ps, load_ps;
   };
-  constexpr step_time step(int block_m, int block_n, int depth) const noexcept {
-    const std::int64_t math_ps = (std::int64_t{block_m} * block_n * depth * mac_rate_) >> rate_bits;
+  constexpr step_time step(std::int64_t block_m, int block_n, int depth) const noexcept {
+    const std::int64_t math_ps = (block_m * block_n * depth * mac_rate_) >> rate_bits;
     const std::int64_t widen_ps = (std::int64_t{block_n} * depth * widen_rate_) >> rate_bits;
     const std::int64_t lesser_ps = detail::min(math_ps, widen_ps);
     const std::int64_t beside_ps = overlapped_ ? lesser_ps >> constants_.overlap_shift : lesser_ps;
@@ -168,9 +169,17 @@ class cost_model {
     return {math_ps, widen_ps, detail::max(math_ps, widen_ps) + beside_ps, (bytes * l2_rate_) >> rate_bits};
   }
 
+  /// Rows that a tile multiplies on average.
+  constexpr std::int64_t rows_of_tile(int block_m, std::int64_t row_tiles) const noexcept {
+    if (row_step_ == 0 || row_tiles <= 0 || (m_ >> 31) != 0) return block_m;
+    const auto rows = static_cast<std::uint32_t>(m_);
+    const std::int64_t mean = rows / static_cast<std::uint32_t>(detail::min<std::int64_t>(row_tiles, INT32_MAX));
+    return detail::clamp(mean + row_step_ / 2, detail::min(row_step_, block_m), block_m);
+  }
+
   /// Output tile to L2; partial sums keep all columns, a gated activation halves them.
-  constexpr std::int64_t store_ps(int block_m, int block_n, int bits) const noexcept {
-    return (std::int64_t{block_m} * block_n * bits / 8 * l2_rate_) >> rate_bits;
+  constexpr std::int64_t store_ps(std::int64_t block_m, int block_n, int bits) const noexcept {
+    return (block_m * block_n * bits / 8 * l2_rate_) >> rate_bits;
   }
 
   constexpr std::int64_t waves(std::int64_t tiles) const noexcept {
@@ -193,6 +202,7 @@ class cost_model {
   std::int64_t x_bytes_ = 0, w_bytes_ = 0;  // of 32 elements along K, scales included
   int y_bits_;                              // of the output, per column before the activation
   bool overlapped_;
+  int row_step_;
   cost_constants constants_;
 };
 
@@ -224,6 +234,7 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       rows_(problem.rows),
       y_bits_(bits_of(problem.formats.y) / (problem.formats.act == activation::swiglu ? 2 : 1)),
       overlapped_(path.overlapped),
+      row_step_(path.row_step),
       constants_(constants) {
   const matmul_formats& formats = problem.formats;
   const std::int64_t topk = detail::max(problem.topk, 1);
@@ -299,12 +310,13 @@ constexpr tile_work cost_model::work(const opt_flags& flags, int split_k, std::i
     work.steps = detail::ceil_div_pow2(steps, work.split_k);
   }
   work.waves = waves(work.tiles);
-  const step_time one = step(flags.block_m, flags.block_n, flags.block_k);
+  const std::int64_t rows = rows_of_tile(flags.block_m, row_tiles);
+  const step_time one = step(rows, flags.block_n, flags.block_k);
   work.math_ps = one.math_ps;
   work.widen_ps = one.widen_ps;
   work.busy_ps = one.busy_ps;
   work.load_ps = one.load_ps;
-  work.store_ps = store_ps(flags.block_m, flags.block_n, work.split_k > 1 ? 32 : y_bits_);
+  work.store_ps = store_ps(rows, flags.block_n, work.split_k > 1 ? 32 : y_bits_);
   return work;
 }
 
@@ -315,8 +327,9 @@ constexpr std::int64_t cost_model::least_ps(const opt_flags& flags, int split_k,
   std::int64_t tile_ps = 0;
   if (!may_split) {
     constexpr int depth = 32;
-    const step_time one = step(flags.block_m, flags.block_n, depth);
-    tile_ps = k_ / depth * detail::max(one.busy_ps, one.load_ps) + store_ps(flags.block_m, flags.block_n, y_bits_) +
+    const std::int64_t rows = rows_of_tile(flags.block_m, row_tiles);
+    const step_time one = step(rows, flags.block_n, depth);
+    tile_ps = k_ / depth * detail::max(one.busy_ps, one.load_ps) + store_ps(rows, flags.block_n, y_bits_) +
               constants_.subtile_ps;
   }
   const std::int64_t other_ps = constants_.launch_ps + constants_.load_latency_ps + constants_.tile_ps;

@@ -91,6 +91,23 @@ enum class ogs_loop : std::uint8_t {
 struct ogs_policy {
   constexpr std::string_view name() const noexcept { return "tilefit matmul_ogs"; }
 
+  /// Kernels for Hopper (kernels/matmul_ogs_hopper.cuh), measured on an H200: mma.sync where an expert has few rows,
+  /// two blocks to an SM; wgmma, 16 consuming warps and one block to an SM, elsewhere.
+  static constexpr std::array<opt_flags, 6> hopper_tiles = [] {
+    const auto tile = [](int m, int n, int k, int warps, int stages, int split) {
+      return opt_flags{.block_m = m,
+                       .block_n = n,
+                       .block_k = k,
+                       .num_warps = warps,
+                       .num_stages = stages,
+                       .split_k = split,
+                       .is_persistent = true,
+                       .w_cache = cache_hint::evict_first};
+    };
+    return std::array{tile(8, 64, 256, 6, 4, 16),    tile(8, 128, 256, 10, 5, 16), tile(16, 128, 256, 10, 4, 16),
+                      tile(32, 128, 128, 10, 6, 16), tile(64, 256, 64, 20, 8, 1),  tile(128, 256, 64, 20, 7, 1)};
+  }();
+
   static constexpr ogs_loop loop_for(const arch_traits& arch, const matmul_formats& formats) noexcept {
     if (arch.vendor == vendor_id::amd) {
       if (arch.features.has(feature::mfma_scale)) return ogs_loop::mfma_scale;
@@ -106,7 +123,7 @@ struct ogs_policy {
     switch (loop_for(arch, problem.formats)) {
       case ogs_loop::mma_sync: return detail::tiles_of<mma_sync_grid>;
       case ogs_loop::mma_block_scaled: return detail::tiles_of<mma_block_scaled_grid>;
-      case ogs_loop::wgmma: return detail::tiles_of<wgmma_grid>;
+      case ogs_loop::wgmma: return hopper_tiles;
       case ogs_loop::mfma:
         if (arch.xcd_count > 1) return detail::tiles_of<mfma_xcd_grid>;
         return detail::tiles_of<mfma_grid>;
@@ -164,6 +181,7 @@ struct ogs_policy {
     math_path path = default_math_path(arch, formats);
     const ogs_loop loop = loop_for(arch, formats);
     path.overlapped = loop != ogs_loop::mma_sync && loop != ogs_loop::mma_block_scaled && loop != ogs_loop::wmma;
+    if (loop == ogs_loop::wgmma) path.row_step = 16;
     return path;
   }
 
@@ -182,15 +200,6 @@ struct ogs_policy {
                                                            .least_warps = 4,
                                                            .most_warps = 8,
                                                            .accumulators = 128};
-  /// Two consumer warpgroups share the columns, a third copies.
-  static constexpr detail::tile_grid wgmma_grid{.block_m = {8, 16, 32, 64, 128, 256},
-                                                .block_n = {128, 256},
-                                                .block_k = {64, 128},
-                                                .wave_size = 32,
-                                                .least_warps = 8,
-                                                .most_warps = 8,
-                                                .accumulators = 128,
-                                                .producer_warps = 4};
   static constexpr detail::tile_grid mfma_grid{.block_m = {16, 32, 64, 128},
                                                .block_n = {64, 128, 256},
                                                .block_k = {64, 128},

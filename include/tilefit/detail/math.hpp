@@ -19,7 +19,7 @@ TILEFIT_HD constexpr std::int64_t ceil_div(std::int64_t value, std::int64_t divi
 TILEFIT_HD constexpr std::int64_t div_pow2(std::int64_t value, int divisor) noexcept {
   if ((divisor & (divisor - 1)) != 0) return value / divisor;
   std::int64_t quotient = value;
-#if (defined(__GNUC__) || defined(__clang__)) && !defined(__CUDA_ARCH__)  // nvcc has the builtin for the host alone
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(__CUDACC__)
   quotient >>= __builtin_ctz(static_cast<unsigned>(divisor));
 #else
   quotient /= divisor;

@@ -37,7 +37,7 @@ __device__ inline float swiglu(const swiglu_params& p, float exponent, float gat
 }
 
 /// Stores two neighbouring columns of Y, in every way that arguments can ask for.
-__device__ inline void store_pair_generally(const ogs_params& params, char* to, float a, float b) noexcept {
+__device__ __forceinline__ void store_pair_generally(const ogs_params& params, char* to, float a, float b) noexcept {
   const bool add = params.args.accumulate;
   if (params.args.y.type == dtype::fp32) {
     auto* const y = reinterpret_cast<float*>(to);
@@ -60,7 +60,7 @@ __device__ inline void store_pair_generally(const ogs_params& params, char* to, 
 }
 
 template <store_kind Kind>
-__device__ inline void store_pair(const ogs_params& params, char* to, float a, float b) noexcept {
+__device__ __forceinline__ void store_pair(const ogs_params& params, char* to, float a, float b) noexcept {
   if constexpr (Kind == store_kind::bf16)
     *reinterpret_cast<std::uint32_t*>(to) = device::pack_pair<dtype::bf16>(a, b);
   else if constexpr (Kind == store_kind::fp16)
@@ -71,10 +71,26 @@ __device__ inline void store_pair(const ogs_params& params, char* to, float a, f
     store_pair_generally(params, to, a, b);
 }
 
-/// The atoms of a warp: rows of W from `first_n`, 16 to an atom.
+/// Bias of a lane's two rows of W in each atom of its warp: rows from `first_n`, 16 to an atom.
+template <int Atoms>
+struct lane_bias {
+  float value[Atoms][2];
+
+  __device__ lane_bias(const matmul_args& args, std::int32_t expert, std::int32_t first_n) noexcept {
+#pragma unroll
+    for (int m = 0; m < Atoms; ++m) {
+      const std::int32_t n = first_n + 16 * m + 2 * static_cast<std::int32_t>(threadIdx.x % 32 / 4);
+      const bool biased = args.bias != nullptr && n < args.n;
+      value[m][0] = biased ? args.bias[expert * args.n + n] : 0.0f;
+      value[m][1] = biased ? args.bias[expert * args.n + n + 1] : 0.0f;
+    }
+  }
+};
+
 template <store_kind Kind, activation Act, int Atoms, int Blocks>
-__device__ inline void store_atoms_as(const ogs_params& params, std::int32_t expert, std::int32_t first_n,
-                                      const row_target* targets, const float (&sum)[Atoms][Blocks][4]) noexcept {
+__device__ __forceinline__ void store_atoms_as(const ogs_params& params, std::int32_t first_n,
+                                               const lane_bias<Atoms>& bias, const row_target* targets,
+                                               const float (&sum)[Atoms][Blocks][4]) noexcept {
   const matmul_args& args = params.args;
   const int lane = static_cast<int>(threadIdx.x % 32);
   const bool odd = (lane & 4) != 0;
@@ -84,15 +100,11 @@ __device__ inline void store_atoms_as(const ogs_params& params, std::int32_t exp
   // This lane's two rows of W in each atom are columns n and n + 1 of Y; behind swiglu they are one column, and lanes
   // of an even and the next odd lane / 4 store both their columns for one token each.
   char* column[Atoms];
-  float bias[Atoms][2];
 #pragma unroll
   for (int m = 0; m < Atoms; ++m) {
     const std::int32_t n = first_n + 16 * m + 2 * (lane / 4);
     const std::int32_t at = Act == activation::swiglu ? (n - (odd ? 2 : 0)) / 2 : n;
     column[m] = static_cast<char*>(args.y.data) + at * element_bytes;
-    const bool biased = args.bias != nullptr && n < args.n;
-    bias[m][0] = biased ? args.bias[expert * args.n + n] : 0.0f;
-    bias[m][1] = biased ? args.bias[expert * args.n + n + 1] : 0.0f;
   }
 #pragma unroll
   for (int j = 0; j < Blocks; ++j) {
@@ -104,8 +116,8 @@ __device__ inline void store_atoms_as(const ogs_params& params, std::int32_t exp
         float out[2];
 #pragma unroll
         for (int c = 0; c < 2; ++c)
-          out[c] =
-              swiglu(args.swiglu, exponent, sum[m][j][c] + bias[m][0], sum[m][j][2 + c] + bias[m][1]) * target[c].gamma;
+          out[c] = swiglu(args.swiglu, exponent, sum[m][j][c] + bias.value[m][0], sum[m][j][2 + c] + bias.value[m][1]) *
+                   target[c].gamma;
         const float other = __shfl_xor_sync(0xFFFFFFFFu, odd ? out[0] : out[1], 4);
         const std::int32_t row = odd ? target[1].row : target[0].row;
         if (row >= 0)
@@ -116,8 +128,8 @@ __device__ inline void store_atoms_as(const ogs_params& params, std::int32_t exp
         for (int c = 0; c < 2; ++c)
           if (target[c].row >= 0)
             store_pair<Kind>(params, column[m] + std::int64_t{target[c].row} * row_bytes,
-                             (sum[m][j][c] + bias[m][0]) * target[c].gamma,
-                             (sum[m][j][2 + c] + bias[m][1]) * target[c].gamma);
+                             (sum[m][j][c] + bias.value[m][0]) * target[c].gamma,
+                             (sum[m][j][2 + c] + bias.value[m][1]) * target[c].gamma);
       }
     }
   }
@@ -126,15 +138,16 @@ __device__ inline void store_atoms_as(const ogs_params& params, std::int32_t exp
 /// Stores the sums of a warp's atoms, 16 rows of W each from `first_n` on, for 8 * Blocks tokens. `targets`
 /// [8 * Blocks] of the tokens. All lanes of a warp call; atoms behind n are left out.
 template <int Atoms, int Blocks>
-__device__ inline void store_atoms(const ogs_params& params, std::int32_t expert, std::int32_t first_n,
-                                   const row_target* targets, const float (&sum)[Atoms][Blocks][4]) noexcept {
-  const auto with = [&]<activation Act>() {
+__device__ __forceinline__ void store_atoms(const ogs_params& params, std::int32_t first_n,
+                                            const lane_bias<Atoms>& bias, const row_target* targets,
+                                            const float (&sum)[Atoms][Blocks][4]) noexcept {
+  const auto with = [&]<activation Act>() __attribute__((always_inline)) {
     switch (params.store) {
-      case store_kind::bf16: return store_atoms_as<store_kind::bf16, Act>(params, expert, first_n, targets, sum);
-      case store_kind::fp16: return store_atoms_as<store_kind::fp16, Act>(params, expert, first_n, targets, sum);
-      case store_kind::fp32: return store_atoms_as<store_kind::fp32, Act>(params, expert, first_n, targets, sum);
+      case store_kind::bf16: return store_atoms_as<store_kind::bf16, Act>(params, first_n, bias, targets, sum);
+      case store_kind::fp16: return store_atoms_as<store_kind::fp16, Act>(params, first_n, bias, targets, sum);
+      case store_kind::fp32: return store_atoms_as<store_kind::fp32, Act>(params, first_n, bias, targets, sum);
       case store_kind::generally:
-        return store_atoms_as<store_kind::generally, Act>(params, expert, first_n, targets, sum);
+        return store_atoms_as<store_kind::generally, Act>(params, first_n, bias, targets, sum);
     }
   };
   if (params.args.act == activation::swiglu)

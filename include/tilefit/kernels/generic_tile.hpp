@@ -20,30 +20,31 @@ namespace tilefit::inline v0::kernels {
 
 /// block_m tokens x block_n rows of W, 4 or 8 warps. Warps stand side by side along W; with many tokens, two of them
 /// share rows of W and split the tokens, so that a warp multiplies about as many rows as tokens.
-template <opt_flags Flags, dtype X>
+/// `Entry` is a type with the members `flags` (opt_flags) and `x` (dtype).
+template <class Entry>
 struct generic_tile {
-  static constexpr opt_flags flags = Flags;
-  static constexpr dtype x = X;
-  static constexpr bool can_split = Flags.split_k > 1;
-  static constexpr int threads = 32 * Flags.num_warps;
-  static constexpr int stages = Flags.num_stages;
+  static constexpr opt_flags flags = Entry::flags;
+  static constexpr dtype x = Entry::x;
+  static constexpr bool can_split = flags.split_k > 1;
+  static constexpr int threads = 32 * flags.num_warps;
+  static constexpr int stages = flags.num_stages;
   static constexpr int pieces = stages + 1;            ///< of work that are known at a time
-  static constexpr int k_atoms = Flags.block_k / 64;   ///< of a stage
-  static constexpr int w_groups = Flags.block_n / 64;  ///< of a slab
+  static constexpr int k_atoms = flags.block_k / 64;   ///< of a stage
+  static constexpr int w_groups = flags.block_n / 64;  ///< of a slab
   static constexpr int token_warps =
-      Flags.block_m >= 128 || (Flags.block_m >= 64 && Flags.block_n / Flags.num_warps < 32) ? 2 : 1;
-  static constexpr int row_warps = Flags.num_warps / token_warps;
-  static constexpr int atoms = Flags.block_n / 16 / row_warps;  ///< of a warp
+      flags.block_m >= 128 || (flags.block_m >= 64 && flags.block_n / flags.num_warps < 32) ? 2 : 1;
+  static constexpr int row_warps = flags.num_warps / token_warps;
+  static constexpr int atoms = flags.block_n / 16 / row_warps;  ///< of a warp
   /// Tiles with fewer tokens compute the next multiple of this: quarters of block_m as far as warps can share them.
-  static constexpr int width_step = Flags.block_m < 32 ? 8 : Flags.block_m / 4;
+  static constexpr int width_step = flags.block_m < 32 ? 8 : flags.block_m / 4;
 
-  static constexpr int x_atom_bytes = Flags.block_m * 128;                            ///< 64 K of all tokens
+  static constexpr int x_atom_bytes = flags.block_m * 128;                            ///< 64 K of all tokens
   static constexpr int w_atoms_bytes = 4 * atom_of(weight_layout::mma_m16k64).bytes;  ///< 64 K of a group of 64 rows
   static constexpr int w_group_bytes = k_atoms * w_atoms_bytes;
 
   /// The plan is the same for every architecture that this kernel serves; budgets differ.
   static constexpr smem_plan plan =
-      ogs_smem_plan(arch_v<arch_id::sm_80>, {.x = X, .gather = true, .scatter = true}, Flags).with_stages(stages);
+      ogs_smem_plan(arch_v<arch_id::sm_80>, {.x = x, .gather = true, .scatter = true}, flags).with_stages(stages);
 
   // --- who copies what ---
 
@@ -56,9 +57,9 @@ struct generic_tile {
     return static_cast<int>(thread % w_threads) + round * w_threads;
   }
 
-  static constexpr int x_rows_at_once = detail::min(Flags.block_m, threads / 8);
+  static constexpr int x_rows_at_once = detail::min(flags.block_m, threads / 8);
   static constexpr int x_atoms_at_once = threads / 8 / x_rows_at_once;
-  static constexpr int x_rows = Flags.block_m / x_rows_at_once;  ///< that a thread copies
+  static constexpr int x_rows = flags.block_m / x_rows_at_once;  ///< that a thread copies
   static constexpr int x_rounds = (k_atoms + x_atoms_at_once - 1) / x_atoms_at_once;
   /// A thread copies 16-byte chunk x_chunk(thread) of 128 bytes of its rows x_row(thread, 0 .. x_rows - 1), for
   /// K atoms x_atom(thread, 0 .. x_rounds - 1), as far as there are so many.
@@ -73,7 +74,9 @@ struct generic_tile {
   // --- who multiplies what ---
 
   /// First of a warp's `atoms` atoms of 16 rows. All of them are of one group.
-  TILEFIT_HD static constexpr int first_atom(unsigned warp) noexcept { return static_cast<int>(warp % row_warps) * atoms; }
+  TILEFIT_HD static constexpr int first_atom(unsigned warp) noexcept {
+    return static_cast<int>(warp % row_warps) * atoms;
+  }
   /// First of a warp's width / token_warps tokens.
   TILEFIT_HD static constexpr int first_token(unsigned warp, int width) noexcept {
     return static_cast<int>(warp / row_warps) * (width / token_warps);
@@ -89,9 +92,10 @@ struct generic_tile {
   static constexpr bool fits(const arch_traits& arch) noexcept {
     return plan.total_bytes() <= arch.smem_block_bytes && threads <= arch.threads_per_block;
   }
-  /// Registers that a thread needs at most: sums, X of 32 K, packed W of a stage, and what goes around them.
-  static constexpr int registers = detail::min(255, atoms*(Flags.block_m / token_warps / 8) * 4 +
-                                                        Flags.block_m / token_warps / 8 * 4 + 5 * atoms * k_atoms + 64);
+  static constexpr int sums = flags.block_m * flags.block_n / threads;  ///< of a thread
+  /// Registers that a thread needs, about: sums, X of 32 K, packed W of a stage, and what goes around them.
+  static constexpr int registers = detail::min(255, sums + flags.block_m / token_warps / 2 + 5 * atoms * k_atoms + 64);
+  static constexpr bool scarce = registers > 224;
   /// Blocks that the compiler leaves registers for: as many as the largest SM has shared memory for.
   static constexpr int blocks_per_sm = [] {
     constexpr arch_traits largest = arch_v<arch_id::sm_90>;
@@ -100,11 +104,11 @@ struct generic_tile {
     return detail::max(1, detail::min(fitting, largest.regs_per_sm / allocated));
   }();
 
-  static_assert(Flags.num_warps == 4 || Flags.num_warps == 8);
-  static_assert(Flags.block_n % 64 == 0 && Flags.num_warps % w_groups == 0 && Flags.block_k % 64 == 0);
-  static_assert(row_warps * atoms * 16 == Flags.block_n && 4 % atoms == 0);
-  static_assert(Flags.block_m <= threads && Flags.block_m % x_rows_at_once == 0 && x_rows_at_once % 8 == 0);
-  static_assert(Flags.block_m % width_step == 0 && width_step % (8 * token_warps) == 0);
+  static_assert(flags.num_warps == 4 || flags.num_warps == 8);
+  static_assert(flags.block_n % 64 == 0 && flags.num_warps % w_groups == 0 && flags.block_k % 64 == 0);
+  static_assert(row_warps * atoms * 16 == flags.block_n && 4 % atoms == 0);
+  static_assert(flags.block_m <= threads && flags.block_m % x_rows_at_once == 0 && x_rows_at_once % 8 == 0);
+  static_assert(flags.block_m % width_step == 0 && width_step % (8 * token_warps) == 0);
   static_assert(stages >= 2 && fits(arch_v<arch_id::sm_80>));
   static_assert(plan[smem_region::x_values].bytes == k_atoms * x_atom_bytes);
   static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);

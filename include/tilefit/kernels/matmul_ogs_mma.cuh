@@ -76,6 +76,8 @@ class generic_copier {
   /// True when a piece was begun.
   __device__ bool step(int stage) noexcept {
     const bool starts = left_ == 0;
+    // Where registers are scarce, addresses are worked out again for every step.
+    const unsigned thread = Tile::scarce ? device::hidden(thread_) : thread_;
     std::int32_t source[x_rows] = {};
     if (starts) take(source);
     if (left_ > 0) {
@@ -83,16 +85,16 @@ class generic_copier {
       const bool whole = left_ > 1 || !short_end_;
       const std::uint32_t w_to =
           device::shared_address(storage_.w(stage)) +
-          static_cast<unsigned>(Tile::w_group(thread_) * Tile::w_group_bytes + 16 * Tile::w_chunk(thread_, 0));
+          static_cast<unsigned>(Tile::w_group(thread) * Tile::w_group_bytes + 16 * Tile::w_chunk(thread, 0));
       if (whole)
         copy_w(w_to);
       else
         copy_last_w(w_to);
       if (starts) locate(source);
       const std::uint32_t x_to = device::shared_address(storage_.x(stage)) +
-                                 static_cast<unsigned>(Tile::x_atom(thread_, 0) * Tile::x_atom_bytes) +
-                                 device::swizzled_chunk(static_cast<unsigned>(Tile::x_row(thread_, 0)),
-                                                        static_cast<unsigned>(Tile::x_chunk(thread_)));
+                                 static_cast<unsigned>(Tile::x_atom(thread, 0) * Tile::x_atom_bytes) +
+                                 device::swizzled_chunk(static_cast<unsigned>(Tile::x_row(thread, 0)),
+                                                        static_cast<unsigned>(Tile::x_chunk(thread)));
       if (whole)
         copy_x(x_to);
       else
@@ -225,7 +227,7 @@ class generic_block {
   static constexpr int atoms = Tile::atoms;
   static constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
   static constexpr int stages = Tile::stages;
-  using feed = work_feed<Tile::flags.split_k>;
+  using feed = work_feed<Tile::can_split>;
 
  public:
   __device__ generic_block(const ogs_params& params, const generic_storage<Tile>& storage, unsigned thread) noexcept
@@ -260,6 +262,7 @@ class generic_block {
 
  private:
   static constexpr int team_barrier = 1;
+  static constexpr std::int32_t no_row = INT32_MAX - weight_atom::group_rows;
 
   __device__ static feed first_feed(const ogs_params& params) noexcept {
     tile_walk walk = walk_of<Tile::flags.block_m>(params);
@@ -306,6 +309,10 @@ class generic_block {
   __device__ void multiply() noexcept {
     // Nobody reads the targets of the tile before any more: all have passed a barrier since.
     find_targets(Width);
+    // Where sums leave few registers, the bias is fetched when it is needed.
+    constexpr bool early_bias = Tile::atoms * (Width / Tile::token_warps / 8) < 16;
+    lane_bias<atoms> bias(params_.args, storage_.piece(slot_)->expert,
+                          early_bias ? first_row(*storage_.piece(slot_)) : no_row);
     float sum[atoms][Width / Tile::token_warps / 8][4] = {};
     const int token = Tile::first_token(warp_, Width);
     int steps = storage_.piece(slot_)->steps;
@@ -326,8 +333,14 @@ class generic_block {
           !meet<Tile::flags.block_m * Tile::flags.block_n, 1, Tile::threads>(
               params_, piece, {.index = 0, .thread = static_cast<int>(thread_), .barrier = team_barrier}, sum))
         return;
-    store_atoms(params_, piece.expert, piece.slab * Tile::flags.block_n + 16 * Tile::first_atom(warp_),
-                storage_.targets() + token, sum);
+    const std::int32_t n = first_row(piece);
+    if constexpr (!early_bias) bias = lane_bias<atoms>(params_.args, piece.expert, n);
+    store_atoms(params_, n, bias, storage_.targets() + token, sum);
+  }
+
+  /// First of this warp's rows of W.
+  __device__ std::int32_t first_row(const work_piece& piece) const noexcept {
+    return piece.slab * Tile::flags.block_n + weight_atom::rows * Tile::first_atom(warp_);
   }
 
   /// The last warps find out where rows go: the first one finds pieces.

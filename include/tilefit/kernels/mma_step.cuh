@@ -31,7 +31,7 @@ struct lane_offsets {
   std::int32_t values = static_cast<std::int32_t>(16 * (threadIdx.x % 32));
   std::int32_t scales = static_cast<std::int32_t>(512 + threadIdx.x % 32 / 4 * 4);
   std::uint32_t x[2];  ///< ldmatrix address of K 0..31 and 32..63 of tokens 0..7
-  std::uint32_t x16;   ///< ldmatrix address of K 0..15 of tokens 0..15; those of the next 16 K: flip bit 5, then bit 6
+  std::uint32_t x16;   ///< ldmatrix address of K 0..15 of tokens 0..15; those of 16 and 32 K further on: flip bit 5, 6
 
   __device__ lane_offsets() noexcept {
     const unsigned lane = threadIdx.x % 32;
@@ -42,7 +42,7 @@ struct lane_offsets {
 
 /// A fragments of 32-block `half` of an atom.
 template <dtype X, bool Folded>
-__device__ inline void widen(const lane_words& w, int half, std::uint32_t (&a)[2][4]) noexcept {
+__device__ __forceinline__ void widen(const lane_words& w, int half, std::uint32_t (&a)[2][4]) noexcept {
   const std::uint32_t first = half == 0 ? w.words.x : w.words.z;
   const std::uint32_t second = half == 0 ? w.words.y : w.words.w;
   if constexpr (Folded)
@@ -55,8 +55,8 @@ __device__ inline void widen(const lane_words& w, int half, std::uint32_t (&a)[2
 /// of the first token's 128 bytes of this K atom, a multiple of 1,024. All lanes of a warp call.
 /// Folded requires can_fold of all of them.
 template <dtype X, bool Folded, int Atoms, int Blocks>
-__device__ inline void multiply_atoms(const lane_words (&w)[Atoms], std::uint32_t x, const lane_offsets& lane,
-                                      float (&sum)[Atoms][Blocks][4]) noexcept {
+__device__ __forceinline__ void multiply_atoms(const lane_words (&w)[Atoms], std::uint32_t x, const lane_offsets& lane,
+                                               float (&sum)[Atoms][Blocks][4]) noexcept {
   if constexpr (Blocks % 2 == 0 && Atoms * Blocks >= 32) {
     // The sums leave few registers: X of 16 K at a time, a load for two blocks of tokens.
 #pragma unroll

@@ -1,5 +1,6 @@
 // L5: what a matmul_ogs kernel is given: the caller's arguments, and what the launch worked out from them.
-// Knows: plain data. Must not know: tiles' code, streams.
+// Knows: plain data.
+// Must not know: tiles' code, streams.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,8 @@ enum class store_kind : std::uint8_t {
 struct ogs_params {
   matmul_args args{};  ///< y replaced by `parts` of the workspace when rows are summed over topk afterwards
   std::int32_t slabs = 0;
-  std::int32_t steps = 0;  ///< block_k pieces of K
-  bool split = false;      ///< blocks take runs of steps, not whole tiles
+  std::int32_t steps = 0;    ///< block_k pieces of K
+  std::int32_t split_k = 1;  ///< more than 1: blocks take runs of steps, not whole tiles; this many to a tile at most
   store_kind store = store_kind::generally;
   float* partials = nullptr;          ///< [grid][2][block_m * block_n], when split
   std::uint32_t* arrivals = nullptr;  ///< [grid][warpgroups] zeros, when split; left as zeros

@@ -22,8 +22,8 @@ struct warp_team {
 /// Called by all threads of a team with their sums of a piece that has `blocks` > 1. True for the team that came last:
 /// its `sum` is then the whole, added up in the order of K whoever came last. SlotFloats: sums of a block.
 template <int SlotFloats, int Teams, int TeamThreads, int Atoms, int Blocks>
-__device__ inline bool meet(const ogs_params& params, const work_piece& piece, const warp_team& team,
-                            float (&sum)[Atoms][Blocks][4]) noexcept {
+__device__ __forceinline__ bool meet(const ogs_params& params, const work_piece& piece, const warp_team& team,
+                                     float (&sum)[Atoms][Blocks][4]) noexcept {
   const auto part = [&](int block, int slot) {
     return params.partials + (std::int64_t{2} * block + slot) * SlotFloats + team.index * (SlotFloats / Teams) +
            4 * team.thread;
@@ -36,13 +36,12 @@ __device__ inline bool meet(const ogs_params& params, const work_piece& piece, c
     for (int j = 0; j < Blocks; ++j)
       *reinterpret_cast<float4*>(mine + (m * Blocks + j) * 4 * TeamThreads) =
           make_float4(sum[m][j][0], sum[m][j][1], sum[m][j][2], sum[m][j][3]);
-  __threadfence();
+  // One thread's release covers what the barrier made it see, and its acquire what others read behind the next one.
   device::named_barrier(team.barrier, TeamThreads);
   const auto others = static_cast<unsigned>(piece.blocks - 1);
-  const bool last =
-      team.thread == 0 && atomicInc(params.arrivals + Teams * piece.first_block + team.index, others) == others;
-  if (!device::any_of_barrier(team.barrier, TeamThreads, last)) return false;
-  __threadfence();
+  const bool last = team.thread == 0 &&
+                    device::count_arrival(params.arrivals + Teams * piece.first_block + team.index, others) == others;
+  if (!device::any_at_named_barrier(team.barrier, TeamThreads, last)) return false;
   for (int b = 0; b < piece.blocks; ++b) {
     const float* const other = part(piece.first_block + b, b == 0 ? 1 : 0);
 #pragma unroll

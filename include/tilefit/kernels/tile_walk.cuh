@@ -1,5 +1,6 @@
 // L5: finds the rows of a tile, with the lanes of a warp side by side.
-// Knows: the expert offsets, the order of tiles (schedule.hpp). Must not know: what is done with a tile.
+// Knows: the expert offsets, the order of tiles (schedule.hpp).
+// Must not know: what is done with a tile.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +19,9 @@ class tile_walk {
     load(0);
   }
 
-  /// Tiles of all experts.
-  __device__ std::int64_t total() noexcept {
-    std::int64_t tiles = group_tiles_;
+  /// Tiles of all experts: less than 2^31.
+  __device__ std::int32_t total() noexcept {
+    std::int32_t tiles = group_tiles_;
     if (experts_ <= 32) return tiles;
     for (int group = 32; group < experts_; group += 32) {
       load(group);
@@ -31,17 +32,16 @@ class tile_walk {
   }
 
   /// Fills in expert, rows and slab of a tile. Requires 0 <= tile < total().
-  __device__ void find(std::int64_t tile, work_piece& piece) noexcept {
+  __device__ void find(std::int32_t tile, work_piece& piece) noexcept {
     while (tile - before_ >= group_tiles_) {
       before_ += group_tiles_;
       load(group_ + 32);
     }
-    const auto index = static_cast<std::int32_t>(tile - before_);
-    const std::int32_t mine_tiles = row_tiles(rows_, block_m_);
-    const bool mine = index >= start_ && index < start_ + mine_tiles * slabs_;
+    const std::int32_t index = tile - before_;
+    const bool mine = index >= start_ && index < start_ + tiles_ * slabs_;
     const int owner = __ffs(static_cast<int>(__ballot_sync(all_lanes, mine))) - 1;
     const std::int32_t inside = index - __shfl_sync(all_lanes, start_, owner);
-    const std::int32_t tiles = __shfl_sync(all_lanes, mine_tiles, owner);
+    const std::int32_t tiles = __shfl_sync(all_lanes, tiles_, owner);
     const std::int32_t rows = __shfl_sync(all_lanes, rows_, owner);
     const std::int32_t first = __shfl_sync(all_lanes, first_, owner);
     const std::int32_t skipped = inside % tiles * block_m_;
@@ -64,7 +64,8 @@ class tile_walk {
       first_ = offsets_ == nullptr ? 0 : offsets_[expert];
       rows_ = (offsets_ == nullptr ? m_ : offsets_[expert + 1]) - first_;
     }
-    const std::int32_t count = row_tiles(rows_, block_m_) * slabs_;
+    tiles_ = row_tiles(rows_, block_m_);
+    const std::int32_t count = tiles_ * slabs_;
     std::int32_t sum = count;
 #pragma unroll
     for (int distance = 1; distance < 32; distance *= 2) {
@@ -81,9 +82,9 @@ class tile_walk {
   int block_m_;
   int slabs_;
   int group_ = 0;
-  std::int64_t before_ = 0;       // tiles of the groups before this one
+  std::int32_t before_ = 0;       // tiles of the groups before this one
   std::int32_t group_tiles_ = 0;  // of this one
-  std::int32_t first_ = 0, rows_ = 0, start_ = 0;
+  std::int32_t first_ = 0, rows_ = 0, tiles_ = 0, start_ = 0;
 };
 
 }  // namespace tilefit::inline v0::kernels

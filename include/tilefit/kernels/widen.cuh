@@ -56,7 +56,7 @@ TILEFIT_HD constexpr std::uint32_t folded_factor(std::uint32_t codes, int index)
 
 /// value * scale of a pair without folding: exact products rounded once, for every scale.
 template <dtype X>
-__device__ inline std::uint32_t scaled_pair(std::uint32_t unscaled, std::uint32_t code) noexcept {
+__device__ __forceinline__ std::uint32_t scaled_pair(std::uint32_t unscaled, std::uint32_t code) noexcept {
   if constexpr (X == dtype::bf16) {
     const std::uint32_t values = device::multiply_pairs<X>(unscaled, in_both_halves(e2m1_bf16_gain));
     return device::multiply_pairs<X>(values, in_both_halves(e8m0_to_bf16(static_cast<std::uint8_t>(code))));
@@ -70,8 +70,8 @@ __device__ inline std::uint32_t scaled_pair(std::uint32_t unscaled, std::uint32_
 /// A fragments (lanes.hpp, mma_a_place) of the two K steps of 32-block `block` of an atom, from the lane's two words
 /// and its scales: byte 2 r + b of `codes` is of row r of the lane's two, block b of 32 K. Requires can_fold.
 template <dtype X>
-__device__ inline void widen_folded(std::uint32_t first, std::uint32_t second, int block, std::uint32_t codes,
-                                    std::uint32_t (&a)[2][4]) noexcept {
+__device__ __forceinline__ void widen_folded(std::uint32_t first, std::uint32_t second, int block, std::uint32_t codes,
+                                             std::uint32_t (&a)[2][4]) noexcept {
   const std::uint32_t factor[2] = {folded_factor<X>(codes, block), folded_factor<X>(codes, 2 + block)};
   bf16_pairs(first, second, a);
 #pragma unroll
@@ -85,8 +85,8 @@ __device__ inline void widen_folded(std::uint32_t first, std::uint32_t second, i
 
 /// The same for every scale.
 template <dtype X>
-__device__ inline void widen_exactly(std::uint32_t first, std::uint32_t second, int block, std::uint32_t codes,
-                                     std::uint32_t (&a)[2][4]) noexcept {
+__device__ __forceinline__ void widen_exactly(std::uint32_t first, std::uint32_t second, int block, std::uint32_t codes,
+                                              std::uint32_t (&a)[2][4]) noexcept {
   const std::uint32_t code[2] = {codes >> (8 * block) & 0xFFu, codes >> (8 * block + 16) & 0xFFu};
   bf16_pairs(first, second, a);
 #pragma unroll

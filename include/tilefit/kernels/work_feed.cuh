@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "../detail/config.hpp"
 #include "../detail/math.hpp"
@@ -21,52 +22,57 @@ __device__ inline tile_walk walk_of(const ogs_params& params) noexcept {
   return tile_walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), BlockM, params.slabs);
 }
 
-/// All lanes of a warp construct it and call it, with the same arguments. MostShares: blocks that may share a tile;
-/// with 1 there are whole tiles only. Keeps little, so that few registers are taken between two calls: the walk is the
-/// caller's, who keeps it or starts a new one for every call.
-template <int MostShares>
+/// All lanes of a warp construct it and call it, with the same arguments. MaySplit: whether the launch may ask for runs
+/// of steps. Keeps little, so that few registers are taken between two calls: the walk is the caller's, who keeps it or
+/// starts a new one for every call.
+template <bool MaySplit>
 class work_feed {
   static constexpr int least_steps = 4;  ///< of a run: what a block does should outweigh its start and the meeting
 
  public:
   __device__ work_feed(const ogs_params& params, tile_walk& walk) noexcept
-      : params_(params), tiles_(walk.total()), at_(splits() ? run_of_block(tiles_).begin : blockIdx.x) {}
+      : params_(params),
+        tiles_(walk.total()),
+        at_(static_cast<place>(splits() ? run_of_block(tiles_).begin : blockIdx.x)) {}
 
   /// The next piece; one without rows when there is none left.
   __device__ work_piece next(tile_walk& walk) noexcept {
     work_piece piece;
     if (splits()) {
-      const std::int64_t tiles = device::hidden(tiles_);
+      const std::int32_t tiles = device::hidden(tiles_);
       const std::int64_t end = run_of_block(tiles).end;
       if (at_ >= end) return piece;
-      piece = piece_at(at_, end, tiles * params_.steps, blocks_for(tiles), params_.steps);
-      walk.find(at_ / params_.steps, piece);
-      at_ += piece.steps;
+      piece = piece_at(at_, end, steps_of(tiles), blocks_for(tiles), params_.steps);
+      walk.find(static_cast<std::int32_t>(at_ / params_.steps), piece);
+      at_ += static_cast<place>(piece.steps);
     } else {
-      if (at_ >= tiles_) return piece;
+      if (at_ >= static_cast<place>(tiles_)) return piece;
       piece.steps = params_.steps;
-      walk.find(at_, piece);
-      at_ += gridDim.x;
+      walk.find(static_cast<std::int32_t>(at_), piece);
+      at_ += static_cast<place>(gridDim.x);
     }
     return piece;
   }
 
  private:
-  __device__ bool splits() const noexcept { return MostShares > 1 && params_.split; }
+  using place = std::conditional_t<MaySplit, std::int64_t, std::uint32_t>;
 
-  /// Blocks that have a run of steps.
-  __device__ std::int64_t blocks_for(std::int64_t tiles) const noexcept {
-    const std::int64_t most = detail::min<std::int64_t>(gridDim.x, tiles * params_.steps / least_steps);
-    return detail::max<std::int64_t>(detail::min(most, tiles * MostShares), 1);
+  __device__ bool splits() const noexcept { return MaySplit && params_.split_k > 1; }
+  __device__ std::int64_t steps_of(std::int32_t tiles) const noexcept { return std::int64_t{tiles} * params_.steps; }
+
+  /// Blocks that have a run of steps: no more than split_k to a tile.
+  __device__ std::int64_t blocks_for(std::int32_t tiles) const noexcept {
+    const std::int64_t most = detail::min<std::int64_t>(gridDim.x, steps_of(tiles) / least_steps);
+    return detail::max<std::int64_t>(detail::min(most, std::int64_t{tiles} * params_.split_k), 1);
   }
-  __device__ step_run run_of_block(std::int64_t tiles) const noexcept {
+  __device__ step_run run_of_block(std::int32_t tiles) const noexcept {
     const std::int64_t blocks = blocks_for(tiles);
-    return blockIdx.x < blocks ? run_of(tiles * params_.steps, blocks, blockIdx.x) : step_run{};
+    return blockIdx.x < blocks ? run_of(steps_of(tiles), blocks, blockIdx.x) : step_run{};
   }
 
   const ogs_params& params_;
-  std::int64_t tiles_;
-  std::int64_t at_;  // a tile, or a step of all tiles
+  std::int32_t tiles_;
+  place at_;  // a tile, or a step of all tiles
 };
 
 }  // namespace tilefit::inline v0::kernels

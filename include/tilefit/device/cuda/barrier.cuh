@@ -17,13 +17,8 @@ __device__ inline void named_barrier(int id, int threads) noexcept {
   asm volatile("barrier.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-/// Counts these threads without making them wait. PTX: barrier.arrive.
-__device__ inline void arrive_at_named_barrier(int id, int threads) noexcept {
-  asm volatile("barrier.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
 /// The same; tells all of them whether `mine` is true for any. PTX: barrier.red.or.
-__device__ inline bool any_of_barrier(int id, int threads, bool mine) noexcept {
+__device__ inline bool any_at_named_barrier(int id, int threads, bool mine) noexcept {
   int any = 0;
   asm volatile(
       "{\n"
@@ -36,6 +31,22 @@ __device__ inline bool any_of_barrier(int id, int threads, bool mine) noexcept {
       : "r"(id), "r"(threads), "r"(static_cast<int>(mine))
       : "memory");
   return any != 0;
+}
+
+/// Counts these threads without making them wait. PTX: barrier.arrive.
+__device__ inline void arrive_at_named_barrier(int id, int threads) noexcept {
+  asm volatile("barrier.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+/// Adds 1 to a counter in global memory, or sets it to 0 when it is `last`; the value before. What this thread wrote or
+/// saw comes before it for everybody who counts after it. PTX: atom.acq_rel.gpu.inc.
+__device__ inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t last) noexcept {
+  std::uint32_t before = 0;
+  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(__cvta_generic_to_global(counter)), "r"(last)
+               : "memory");
+  return before;
 }
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900

@@ -33,15 +33,20 @@ __device__ inline void copy16_async(std::uint32_t to, const void* from, bool pre
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
-/// Copies 16 bytes with a policy. PTX: cp.async.cg … L2::cache_hint.
+/// Copies 16 bytes. PTX: cp.async.cg.
+__device__ inline void copy16_async(std::uint32_t to, const void* from) noexcept {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+
+/// The same with a policy. PTX: cp.async.cg … L2::cache_hint.
 __device__ inline void copy16_async_hinted(std::uint32_t to, const void* from, std::uint64_t policy) noexcept {
   asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "l"(policy)
                : "memory");
 }
 
-/// Copies 16 bytes. PTX: cp.async.cg.
-__device__ inline void copy16_async(std::uint32_t to, const void* from) noexcept {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+/// Brings a line of global memory into L2. PTX: prefetch.global.L2.
+__device__ inline void prefetch(const void* from) noexcept {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(from)));
 }
 
 /// Closes the group of this thread's copies since the last call. PTX: cp.async.commit_group.
@@ -56,7 +61,7 @@ __device__ inline void wait_copies() noexcept {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
 /// Copies `bytes` (a multiple of 16, addresses 16-byte aligned) and counts them off `barrier`. One thread calls.
-/// PTX: cp.async.bulk … mbarrier::complete_tx::bytes.L2::cache_hint.
+/// The bytes are marked to leave L2 first. PTX: cp.async.bulk … mbarrier::complete_tx::bytes.L2::cache_hint.
 __device__ inline void bulk_copy(std::uint32_t to, const void* from, std::uint32_t bytes, std::uint32_t barrier,
                                  std::uint64_t policy) noexcept {
   asm volatile(

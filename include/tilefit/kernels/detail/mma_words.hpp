@@ -1,31 +1,68 @@
-// L5: the words of weight_layout::mma_m16k64, eight FP4 codes at a time.
-// Knows: `mma_bit` and `mma_slot_of` (weight_layout.hpp) as shifts and masks. Must not know: memory, lanes, kernels.
-// One code at a time, and slower, the same is in weights.hpp; tests hold the two together.
+// L5: the words of weight_layout::mma_m16k64, sixteen FP4 codes at a time.
+// Knows: `mma_bit` and `mma_slot_of` (weight_layout.hpp) as rotations and masks. Must not know: memory, lanes, kernels.
+// Two codes at a time, and slower, the same is in weights.hpp; tests hold the two together.
 //
 // A step is 2 rows x 16 K of an atom: rows 2 i and 2 i + 1 of W. Its columns 0..7 ("low") and 8..15 ("high") are one
-// 32-bit word of packed codes per row. The four lanes 4 i + b own one word each, of byte b of all four.
+// 32-bit word of packed codes per row. The four lanes 4 i + b own eight codes each, those of byte b of all four. Two
+// steps side by side share two words of a lane.
 #pragma once
 
 #include <cstdint>
 
 #include "../../detail/config.hpp"
+#include "../../weight_layout.hpp"
+#include "../../weights.hpp"
 
 namespace tilefit::inline v0::detail {
 
-/// The word of mma_m16k64 for codes in plain order: bits 4 p .. 4 p + 3 are element 2 p, bits 16 + 4 p .. element
+/// Codes of two K steps in plain order, a word each: bits 4 p .. 4 p + 3 are element 2 p, bits 16 + 4 p .. element
 /// 2 p + 1.
-TILEFIT_HD constexpr std::uint32_t mma_word_of_codes(std::uint32_t codes) noexcept {
-  return (codes << 12 & 0x8000'8000u) | (codes << 6 & 0x01C0'01C0u)  // pair 0
-         | (codes << 5 & 0x1000'1000u)                               // pair 1, sign
-         | (codes >> 1 & 0x6038'6038u)                               // pair 1, magnitude; pair 3, upper bits
-         | (codes >> 2 & 0x0E00'0E00u)                               // pair 2, sign; pair 3, lower bits
-         | (codes >> 8 & 0x0007'0007u);                              // pair 2, magnitude
+struct mma_codes {
+  std::uint32_t first = 0;
+  std::uint32_t second = 0;
+};
+
+inline constexpr std::uint32_t signs_of_pair = 0x0008'0008u;  ///< in plain order, of pair 0
+inline constexpr std::uint32_t magnitudes_of_pair = 0x0007'0007u;
+
+/// What pair `pair` of a step contributes: `codes` moved to where `mma_pair_rotation` wants it, other bits zero. Signs
+/// go to bit 15 of a half, magnitudes to bits 8..6, and then back by the rotation: both are one rotation of the codes.
+TILEFIT_HD constexpr std::uint32_t moved_pair(std::uint32_t codes, int step, int pair) noexcept {
+  const int place = 4 * pair, back = mma_pair_rotation(step, pair);
+  const int sign = (32 + 12 - place - back) % 32, magnitude = (32 + 6 - place - back) % 32;
+  return (rotate_left(codes, sign) & rotate_left(signs_of_pair << place, sign)) |
+         (rotate_left(codes, magnitude) & rotate_left(magnitudes_of_pair << place, magnitude));
 }
 
-/// The inverse of mma_word_of_codes.
-TILEFIT_HD constexpr std::uint32_t codes_of_mma_word(std::uint32_t word) noexcept {
-  return (word >> 12 & 0x0008'0008u) | (word >> 6 & 0x0007'0007u) | (word >> 5 & 0x0080'0080u) |
-         (word << 1 & 0xC070'C070u) | (word << 2 & 0x3800'3800u) | (word << 8 & 0x0700'0700u);
+/// The inverse of moved_pair, for words that hold other pairs too.
+TILEFIT_HD constexpr std::uint32_t codes_of_moved_pair(std::uint32_t word, int step, int pair) noexcept {
+  const int place = 4 * pair, back = mma_pair_rotation(step, pair);
+  const int sign = (32 - 12 + place + back) % 32, magnitude = (32 - 6 + place + back) % 32;
+  return (rotate_left(word, sign) & signs_of_pair << place) |
+         (rotate_left(word, magnitude) & magnitudes_of_pair << place);
+}
+
+/// The two words of mma_m16k64 for a lane's codes of 32 K: a rotation and a three-input logic operation for the signs
+/// and for the magnitudes of each pair.
+TILEFIT_HD constexpr mma_words mma_words_of_codes(const mma_codes& codes) noexcept {
+  const std::uint32_t free = moved_pair(codes.first, 0, 3) | moved_pair(codes.second, 1, 3);
+  mma_words words{free & mma_free_mask, free >> 2 & mma_free_mask};
+  for (int pair = 0; pair < 3; ++pair) {
+    words.first |= moved_pair(codes.first, 0, pair);
+    words.second |= moved_pair(codes.second, 1, pair);
+  }
+  return words;
+}
+
+/// The inverse of mma_words_of_codes.
+TILEFIT_HD constexpr mma_codes codes_of_mma_words(const mma_words& words) noexcept {
+  const std::uint32_t free = (words.first & mma_free_mask) | (words.second << 2 & mma_free_mask << 2);
+  mma_codes codes{codes_of_moved_pair(free, 0, 3), codes_of_moved_pair(free, 1, 3)};
+  for (int pair = 0; pair < 3; ++pair) {
+    codes.first |= codes_of_moved_pair(words.first, 0, pair);
+    codes.second |= codes_of_moved_pair(words.second, 1, pair);
+  }
+  return codes;
 }
 
 /// A step as it lies in rows: columns 0..7 and 8..15 of the even and of the odd row, low nibble first.

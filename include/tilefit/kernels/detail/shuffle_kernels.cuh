@@ -83,6 +83,22 @@ __device__ inline void transpose_quad(std::uint32_t (&words)[4], int lane) noexc
   }
 }
 
+/// Between the codes of a lane, a word of plain order for each of the four steps of an atom, and its words of the atom.
+__device__ inline void mma_words_of_steps(std::uint32_t (&steps)[4]) noexcept {
+#pragma unroll
+  for (int step = 0; step < 4; step += 2) {
+    const mma_words words = mma_words_of_codes({steps[step], steps[step + 1]});
+    steps[step] = words.first, steps[step + 1] = words.second;
+  }
+}
+__device__ inline void steps_of_mma_words(std::uint32_t (&words)[4]) noexcept {
+#pragma unroll
+  for (int step = 0; step < 4; step += 2) {
+    const mma_codes codes = codes_of_mma_words({words[step], words[step + 1]});
+    words[step] = codes.first, words[step + 1] = codes.second;
+  }
+}
+
 /// What a warp works on.
 struct atom_run {
   std::int64_t row = 0;     ///< first row of its expert's matrix
@@ -124,7 +140,7 @@ __global__ void __launch_bounds__(shuffle_threads)
   for (int i = 0; i < weight_atom::rows / 2; ++i) scales[warp][2 * i + lane / 16][lane % 16] = some[i];
   __syncwarp();
 
-  // Lane 4 i + j has step j of an atom in rows 2 i and 2 i + 1, and gives the four lanes their words of it.
+  // Lane 4 i + j has step j of an atom in rows 2 i and 2 i + 1, and gives the four lanes their codes of it.
   const std::int64_t first_column = run.first_atom * mma_atom.k + 16 * (lane % 4);
   const std::uint8_t* const even_row = from.values + (run.source + 2 * (lane / 4)) * (k / 2) + first_column / 2;
   const std::uint8_t* const odd_row = even_row + k / 2;
@@ -140,9 +156,8 @@ __global__ void __launch_bounds__(shuffle_threads)
     for (int u = 0; u < shuffle_atoms_at_once; ++u) {
       if (first + u >= run.atoms) break;
       step_codes codes = codes_of_rows({even[u][0], odd[u][0], even[u][1], odd[u][1]});
-#pragma unroll
-      for (std::uint32_t& word : codes.lane) word = mma_word_of_codes(word);
       transpose_quad(codes.lane, lane);
+      mma_words_of_steps(codes.lane);
       std::uint8_t* const atom = to.values + run.packed + (first + u) * next_mma_atom;
       store_words<Width>(atom + 16 * lane, codes.lane);
       atom[mma_atom.value_bytes + lane] = scales[warp][lane / 2][2 * (first + u) + lane % 2];
@@ -172,8 +187,7 @@ __global__ void __launch_bounds__(shuffle_threads)
       if (first + u < run.atoms) load_words<Width>(atoms + (first + u) * next_mma_atom + 16 * lane, codes[u].lane);
 #pragma unroll
     for (int u = 0; u < shuffle_atoms_at_once; ++u) {
-#pragma unroll
-      for (std::uint32_t& word : codes[u].lane) word = codes_of_mma_word(word);
+      steps_of_mma_words(codes[u].lane);
       transpose_quad(codes[u].lane, lane);
       const step_rows rows = rows_of_codes(codes[u]);
       if (first_column + (first + u) * mma_atom.k < k) {
@@ -234,7 +248,8 @@ __global__ void __launch_bounds__(shuffle_threads)
     for (int u = 0; u < at_once; ++u) {
       if (first + u >= run.atoms) break;
 #pragma unroll
-      for (std::uint32_t& word : pairs[u]) word = mma_word_of_codes(codes_of_pairs(word));
+      for (std::uint32_t& step : pairs[u]) step = codes_of_pairs(step);
+      mma_words_of_steps(pairs[u]);
       std::uint8_t* const atom = to.values + run.packed + (first + u) * next_mma_atom;
       store_words<Width>(atom + 16 * lane, pairs[u]);
       atom[mma_atom.value_bytes + lane] = scale[u];

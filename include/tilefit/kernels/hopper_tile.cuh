@@ -1,0 +1,104 @@
+// L5: the Hopper kernel's geometry and shared memory.
+// Knows: which warps do what, where a stage's operands, barriers and descriptions lie (smem_plan.hpp).
+// Must not know: how they are filled or used.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../arch_table.hpp"
+#include "../detail/config.hpp"
+#include "../device/cuda/copy.cuh"
+#include "../opt_flags.hpp"
+#include "../smem_plan.hpp"
+#include "../weight_layout.hpp"
+#include "epilogue.cuh"
+#include "schedule.hpp"
+
+namespace tilefit::inline v0::kernels {
+
+/// Geometry that follows from flags: 8 or 16 consuming warps, then one that copies W and those that copy X: one, or
+/// beside wgmma three, which makes a warpgroup that can give registers to the consumers.
+/// `Entry` is a type with the members `flags` (opt_flags) and `x` (dtype).
+template <class Entry>
+struct hopper_tile {
+  static constexpr opt_flags flags = Entry::flags;
+  static constexpr dtype x = Entry::x;
+  static constexpr bool uses_wgmma = flags.block_m >= 64;  ///< else mma.sync: fewer instructions where tokens are few
+  static constexpr bool can_split = flags.split_k > 1;
+  static constexpr int producer_warps = uses_wgmma ? 4 : 2;
+  static constexpr int x_warps = uses_wgmma ? 3 : 1;
+  static constexpr int consumer_warps = flags.num_warps - producer_warps;
+  static constexpr int registers_of_consumers = flags.num_warps == 12 ? 216 : 104;  ///< with wgmma
+  static constexpr int registers_of_producers = flags.num_warps == 12 ? 72 : 64;
+  static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
+  static constexpr int threads = 32 * flags.num_warps;
+  static constexpr int k_atoms = flags.block_k / 64;                 ///< of a stage
+  static constexpr int w_groups = flags.block_n / 64;                ///< of a slab
+  static constexpr int atoms = flags.block_n / 16 / consumer_warps;  ///< of a warp
+  static constexpr int width_step = flags.block_m <= 32 ? 8 : x == dtype::bf16 ? 16 : flags.block_m / 4;
+  static constexpr int x_atom_bytes = flags.block_m * 128;                            ///< 64 K of all tokens
+  static constexpr int w_atoms_bytes = 4 * atom_of(weight_layout::mma_m16k64).bytes;  ///< 64 K of a group of 64 rows
+  static constexpr int w_group_bytes = k_atoms * w_atoms_bytes;
+  static constexpr smem_plan plan =
+      ogs_smem_plan(arch_v<arch_id::sm_90>, {.x = x, .gather = true, .scatter = true}, flags)
+          .with_stages(flags.num_stages);
+  static constexpr int blocks_per_sm = [] {
+    const int fitting = tilefit::blocks_per_sm(arch_v<arch_id::sm_90>, plan.total_bytes(), threads);
+    return uses_wgmma ? 1 : detail::min(fitting, 24 / flags.num_warps);
+  }();
+
+  static_assert(flags.block_m % width_step == 0 && width_step % 8 == 0 && flags.block_m <= 128);
+  static_assert(flags.block_k % 64 == 0 && flags.block_n % 64 == 0);
+  static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == flags.block_n);
+  static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
+  static_assert(plan[smem_region::x_values].bytes == k_atoms * x_atom_bytes);
+  static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);
+};
+
+/// The block's shared memory, by its plan.
+template <class Tile>
+struct hopper_storage {
+  std::byte* base;
+
+  __device__ std::byte* x(int stage) const noexcept {
+    return base + Tile::plan[smem_region::x_values].offset + Tile::plan[smem_region::x_values].bytes * stage;
+  }
+  __device__ std::byte* w(int stage) const noexcept {
+    return base + Tile::plan[smem_region::w_values].offset + Tile::plan[smem_region::w_values].bytes * stage;
+  }
+  __device__ std::uint32_t full(int stage) const noexcept {
+    return device::shared_address(base + Tile::plan[smem_region::barriers].offset) + 8u * static_cast<unsigned>(stage);
+  }
+  __device__ std::uint32_t empty(int stage) const noexcept { return full(Tile::flags.num_stages + stage); }
+  /// A word for each consuming warpgroup.
+  __device__ std::uint32_t* last(int group) const noexcept {
+    return reinterpret_cast<std::uint32_t*>(base + Tile::plan[smem_region::barriers].offset +
+                                            16 * Tile::flags.num_stages) +
+           group;
+  }
+  __device__ work_piece* piece(int stage) const noexcept {
+    return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + stage;
+  }
+  /// Targets of the tile's rows: each warpgroup its own, two copies in turn.
+  __device__ row_target* targets(int group, int copy) const noexcept {
+    return reinterpret_cast<row_target*>(base + Tile::plan[smem_region::row_indx].offset) +
+           Tile::flags.block_m * (2 * group + copy);
+  }
+};
+
+/// Position in the ring of stages.
+template <int Stages>
+struct ring_place {
+  int stage = 0;
+  std::uint32_t parity = 0;
+
+  __device__ void advance() noexcept {
+    if (++stage == Stages) {
+      stage = 0;
+      parity ^= 1u;
+    }
+  }
+};
+
+}  // namespace tilefit::inline v0::kernels

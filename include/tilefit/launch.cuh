@@ -1,0 +1,399 @@
+// L6: matmul_ogs on a CUDA device: checks, workspace, launch.
+// Knows: which kernel flags mean, what it needs, how work is enqueued. Must not know: how tiles are chosen or computed.
+//
+// Nothing here allocates or synchronises; everything can be captured in a CUDA graph, and calls on several streams need
+// nothing but a workspace each. Pointers in matmul_args are device pointers.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "detail/math.hpp"
+#include "device/cuda/launch_control.cuh"
+#include "dispatch.hpp"
+#include "kernels/matmul_ogs_hopper.cuh"
+#include "kernels/ogs_params.hpp"
+#include "kernels/reduce_topk.cuh"
+#include "kernels/schedule.hpp"
+#include "launch_status.hpp"
+#include "make_opt_flags.hpp"
+#include "matmul_args.hpp"
+#include "ogs_policy.hpp"
+#include "runtime.cuh"
+
+namespace tilefit::inline v0::cuda {
+
+/// Bytes at the start of a workspace that must be zero before its first use (`prepare_workspace`). Every launch leaves
+/// them so.
+inline constexpr std::size_t zeroed_workspace_bytes = 65'536;
+inline constexpr std::size_t workspace_alignment = 256;
+
+/// The kernels that a program compiles: every tile, bf16 and fp16 X. A program that wants fewer passes a type of its
+/// own with these members to `launch` and its companions; the engine may then choose a tile that is not there, and
+/// `can_launch` says so.
+struct full_catalogue {
+  static constexpr std::span<const opt_flags> hopper_tiles = ogs_policy::hopper_tiles;
+  static constexpr bool bf16 = true;
+  static constexpr bool fp16 = true;
+};
+
+}  // namespace tilefit::inline v0::cuda
+
+namespace tilefit::inline v0::detail {
+
+/// An entry of a catalogue as a type: g++ 12 crashes on flags as a dependent template argument.
+template <class Catalogue, int Index, dtype X>
+struct hopper_entry {
+  static constexpr opt_flags flags = Catalogue::hopper_tiles[Index];
+  static constexpr dtype x = X;
+};
+
+/// A kernel that was found for flags, and what launching it takes.
+struct compiled_kernel {
+  using function = void (*)(kernels::ogs_params);
+  function run = nullptr;
+  int smem_bytes = 0;
+  int threads = 0;
+  int blocks_per_sm = 1;
+  int groups = 2;  ///< that count arrivals each for themselves
+};
+
+template <class Tile>
+constexpr compiled_kernel describe(compiled_kernel::function run) noexcept {
+  return {.run = run,
+          .smem_bytes = static_cast<int>(Tile::plan.total_bytes()),
+          .threads = Tile::threads,
+          .blocks_per_sm = Tile::blocks_per_sm,
+          .groups = Tile::groups};
+}
+
+template <class Catalogue, dtype X>
+compiled_kernel hopper_kernel(int index) noexcept {
+  compiled_kernel kernel;
+  with_index<static_cast<int>(Catalogue::hopper_tiles.size())>(index, [&]<int Index>() {
+    using tile = kernels::hopper_tile<hopper_entry<Catalogue, Index, X>>;
+    kernel = describe<tile>(kernels::matmul_ogs_hopper<tile>);
+  });
+  return kernel;
+}
+
+/// Formats and epilogue of arguments.
+constexpr matmul_formats formats_of(const matmul_args& args) noexcept {
+  return {.x = args.x.type,
+          .w = args.w.type,
+          .y = args.topk > 1 ? dtype::fp32 : args.y.type,
+          .act = args.act,
+          .gather = args.gather_indx != nullptr,
+          .scatter = args.scatter_indx != nullptr,
+          .bias = args.bias != nullptr,
+          .x_transposed = args.x.transposed,
+          .accumulate = args.accumulate && args.topk == 1};
+}
+
+/// What the CUDA kernels ask of arguments beyond check_args.
+inline refusal refuse_args(const matmul_args& args) noexcept {
+  using enum status_code;
+  const auto misaligned = [](const void* pointer, std::uintptr_t to) {
+    return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(pointer) % to);
+  };
+  if (args.x.type != dtype::bf16 && args.x.type != dtype::fp16)
+    return {unsupported_dtype, "number of bits of X", bits_of(args.x.type), relation::exactly, 16, "X is bf16 or fp16"};
+  if (args.w.type != dtype::mxfp4)
+    return {unsupported_dtype, "number of bits of W", bits_of(args.w.type), relation::exactly, 4, "W is mxfp4"};
+  if (args.w.layout != weight_layout::mma_m16k64)
+    return {unsupported_feature,
+            "layout of W",
+            static_cast<int>(args.w.layout),
+            relation::exactly,
+            static_cast<int>(weight_layout::mma_m16k64),
+            "shuffle_weights brings W into mma_m16k64"};
+  if (args.y.type != dtype::bf16 && args.y.type != dtype::fp16 && args.y.type != dtype::fp32)
+    return {unsupported_dtype,        "number of bits of Y", bits_of(args.y.type), relation::at_least, 16,
+            "Y is bf16, fp16 or fp32"};
+  if (args.x.transposed) return {unsupported_feature, "x.transposed", 1, relation::exactly, 0, "rows of X are copied"};
+  if (const std::int64_t over = misaligned(args.x.data, 16); over != 0)
+    return {invalid_argument, "address of X modulo 16", over, relation::exactly, 0, "it is copied in 16-byte chunks"};
+  if (args.x.row_stride % 8 != 0)
+    return {invalid_argument,
+            "row stride of X",
+            args.x.row_stride,
+            relation::multiple_of,
+            8,
+            "it is copied in 16-byte chunks"};
+  if (const std::int64_t chunks = args.x.rows * (args.x.row_stride / 8); chunks > UINT32_MAX)
+    return {unsupported_feature, "16-byte chunks of X", chunks, relation::at_most, UINT32_MAX};
+  if (const std::int64_t over = misaligned(args.w.data, 16); over != 0)
+    return {invalid_argument, "address of W modulo 16", over, relation::exactly, 0, "it is copied in 16-byte chunks"};
+  const int y_bytes = bits_of(args.y.type) / 8;
+  if (const std::int64_t over = misaligned(args.y.data, static_cast<std::uintptr_t>(y_bytes)); over != 0)
+    return {invalid_argument, "address of Y modulo its element", over, relation::exactly, 0};
+  if (args.y.row_stride > INT32_MAX / 4)
+    return {unsupported_feature, "row stride of Y", args.y.row_stride, relation::at_most, INT32_MAX / 4};
+  return {};
+}
+
+/// Where the parts of a workspace lie, in bytes from its start.
+struct workspace_plan {
+  std::int64_t present_at = 0;  ///< a byte for each row before the sum over topk
+  std::int64_t parts_at = 0;    ///< fp32 rows before the sum over topk
+  std::int64_t partials_at = 0;
+  std::int64_t bytes = 0;
+};
+
+inline workspace_plan plan_workspace(const matmul_args& args, const opt_flags& flags, int blocks) noexcept {
+  workspace_plan plan;
+  std::int64_t at = cuda::zeroed_workspace_bytes;
+  const auto place = [&at](std::int64_t bytes) {
+    const std::int64_t start = at;
+    at = saturating_add(at, align_up(bytes, cuda::workspace_alignment));
+    return start;
+  };
+  const std::int64_t slots = args.topk > 1 ? args.y.rows * args.topk : 0;
+  plan.present_at = place(slots);
+  plan.parts_at = place(saturating_mul(slots, 4 * output_columns(args)));
+  plan.partials_at = place(flags.split_k > 1 ? std::int64_t{8} * blocks * flags.block_m * flags.block_n : 0);
+  const bool needed = flags.split_k > 1 || slots > 0;
+  plan.bytes = needed ? at : 0;
+  return plan;
+}
+
+/// Everything that is known before something is enqueued.
+struct launch_plan {
+  cuda::launch_status status{};
+  compiled_kernel kernel{};
+  int blocks = 0;
+  workspace_plan workspace{};
+};
+
+template <class Catalogue>
+launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcept {
+  launch_plan plan;
+  const auto refuse = [&plan](const refusal& reason) {
+    plan.status = answer(reason);
+    return plan;
+  };
+  const status_code checked = check_args(args);
+  if (checked == status_code::empty) return refuse(nothing_to_do("rows, columns or experts"));
+  if (checked != status_code::ok)
+    return refuse({.status = checked,
+                   .subject = "matmul_args",
+                   .value = static_cast<int>(checked),
+                   .must_be = relation::exactly,
+                   .limit = 0,
+                   .why = "see check_args"});
+  if (const refusal reason = refuse_args(args)) return refuse(reason);
+  const cuda::device_facts device = cuda::current_device();
+  if (device.native_error != 0) {
+    plan.status = answer_of_runtime(device.native_error);
+    return plan;
+  }
+  if (ogs_policy::loop_for(device.arch, formats_of(args)) != ogs_loop::wgmma)
+    return refuse({.status = status_code::unsupported_feature,
+                   .subject = "compute capability of the device",
+                   .value = device.arch.compute_capability,
+                   .must_be = relation::exactly,
+                   .limit = 90,
+                   .why = "no kernel for it is part of this library yet"});
+  const int index = find_kernel(Catalogue::hopper_tiles, flags);
+  if (index < 0)
+    return refuse({.status = status_code::unsupported_feature,
+                   .subject = "block_m of a tile outside the catalogue",
+                   .value = flags.block_m,
+                   .must_be = relation::absent,
+                   .limit = 0,
+                   .why = "cuda::catalogue lists the tiles that are compiled"});
+  if (flags.split_k < 1 || flags.split_k > Catalogue::hopper_tiles[static_cast<std::size_t>(index)].split_k)
+    return refuse({.status = status_code::unsupported_feature,
+                   .subject = "split_k",
+                   .value = flags.split_k,
+                   .must_be = relation::at_most,
+                   .limit = Catalogue::hopper_tiles[static_cast<std::size_t>(index)].split_k});
+  const std::int64_t slabs = ceil_div(args.n, flags.block_n), steps = ceil_div(args.k, flags.block_k);
+  const std::int64_t tiles = saturating_mul(kernels::most_row_tiles(args.m, args.experts, flags.block_m), slabs);
+  if (tiles > INT32_MAX)
+    return refuse({.status = status_code::unsupported_feature,
+                   .subject = "tiles",
+                   .value = tiles,
+                   .must_be = relation::at_most,
+                   .limit = INT32_MAX});
+  if constexpr (Catalogue::bf16)
+    if (args.x.type == dtype::bf16) plan.kernel = hopper_kernel<Catalogue, dtype::bf16>(index);
+  if constexpr (Catalogue::fp16)
+    if (args.x.type == dtype::fp16) plan.kernel = hopper_kernel<Catalogue, dtype::fp16>(index);
+  if (plan.kernel.run == nullptr)
+    return refuse({.status = status_code::unsupported_dtype,
+                   .subject = "kernels for this format of X",
+                   .value = 0,
+                   .must_be = relation::at_least,
+                   .limit = 1,
+                   .why = "the program's catalogue leaves it out"});
+  const int sms = max(device.arch.sm_count - max(flags.idle_sms, 0), 1);
+  const std::int64_t most = flags.split_k > 1 ? saturating_mul(tiles, steps) : tiles;
+  plan.blocks =
+      static_cast<int>(min<std::int64_t>(std::int64_t{sms} * plan.kernel.blocks_per_sm, max<std::int64_t>(most, 1)));
+  plan.workspace = plan_workspace(args, flags, plan.blocks);
+  if (std::int64_t{4} * plan.blocks * plan.kernel.groups > static_cast<std::int64_t>(cuda::zeroed_workspace_bytes))
+    return refuse({.status = status_code::unsupported_feature,
+                   .subject = "blocks of the grid",
+                   .value = plan.blocks,
+                   .must_be = relation::at_most,
+                   .limit = 4096});
+  return plan;
+}
+
+inline kernels::store_kind store_kind_of(const y_operand& y, bool accumulate) noexcept {
+  using enum kernels::store_kind;
+  const int bytes = bits_of(y.type) / 8;
+  const bool pairs =
+      reinterpret_cast<std::uintptr_t>(y.data) % (2 * static_cast<unsigned>(bytes)) == 0 && y.row_stride % 2 == 0;
+  if (accumulate || !pairs) return generally;
+  return y.type == dtype::bf16 ? bf16 : y.type == dtype::fp16 ? fp16 : fp32;
+}
+
+/// Enqueues the kernel of a plan. The device function for this architecture may be missing from the program.
+inline cuda::launch_status enqueue(const launch_plan& plan, const kernels::ogs_params& params, cudaStream_t stream,
+                                   const cuda::launch_options& options) noexcept {
+  cudaError_t error =
+      cudaFuncSetAttribute(plan.kernel.run, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.kernel.smem_bytes);
+  if (error == cudaSuccess)
+    error = cuda::launch_kernel(plan.kernel.run,
+                                {.grid = dim3(static_cast<unsigned>(plan.blocks)),
+                                 .block = dim3(static_cast<unsigned>(plan.kernel.threads)),
+                                 .dynamic_smem_bytes = static_cast<std::size_t>(plan.kernel.smem_bytes)},
+                                stream, options, params);
+  if (error == cudaSuccess) return {};
+  (void)cudaGetLastError();  // a refused launch is told by the answer alone
+  cuda::launch_status status = answer_of_runtime(error);
+  if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction ||
+      error == cudaErrorInvalidKernelImage)
+    status.reason.why = "compile with -gencode arch=compute_90a,code=sm_90a";
+  return status;
+}
+
+}  // namespace tilefit::inline v0::detail
+
+namespace tilefit::inline v0::cuda {
+
+/// Tiles that are compiled for an architecture: flags that `launch` takes as they are.
+[[nodiscard]] constexpr std::span<const opt_flags> catalogue(const arch_traits& arch) noexcept {
+  if (arch.features.has(feature::wgmma)) return ogs_policy::hopper_tiles;
+  return {};
+}
+
+/// Tiles of the generic path (mma.sync, SM80 and later), which run on every device that has the shared memory.
+[[nodiscard]] constexpr std::span<const opt_flags> generic_catalogue() noexcept { return {}; }
+
+/// The problem that arguments describe, as far as the host can see it: rows of the experts are not known.
+[[nodiscard]] constexpr matmul_problem problem_of(const matmul_args& args) noexcept {
+  return {.m = args.m,
+          .n = args.n,
+          .k = args.k,
+          .experts = args.experts,
+          .topk = args.gather_indx != nullptr && args.x.rows > 0
+                      ? static_cast<int>(detail::max<std::int64_t>(args.m / args.x.rows, 1))
+                      : args.topk,
+          .formats = detail::formats_of(args)};
+}
+
+/// The engine's choice for the current device. `constraints` as for make_opt_flags.
+[[nodiscard]] inline selection choose(const matmul_args& args, const opt_flags_constraints& constraints = {}) noexcept {
+  const device_facts device = current_device();
+  if (device.native_error != 0) {
+    selection none;
+    none.status = status_code::unsupported_feature;
+    none.refused = detail::answer_of_runtime(device.native_error).reason;
+    return none;
+  }
+  return make_opt_flags(device.arch, problem_of(args), constraints);
+}
+
+/// Whether `launch` would enqueue work: ok, empty, or why not. The workspace is not looked at.
+template <class Catalogue = full_catalogue>
+[[nodiscard]] launch_status can_launch(const matmul_args& args, const opt_flags& flags) noexcept {
+  return detail::plan_launch<Catalogue>(args, flags).status;
+}
+
+/// Bytes of matmul_args::workspace that a launch takes, 0 when it takes none. Aligned to `workspace_alignment`.
+template <class Catalogue = full_catalogue>
+[[nodiscard]] std::size_t workspace_bytes(const matmul_args& args, const opt_flags& flags) noexcept {
+  return static_cast<std::size_t>(detail::plan_launch<Catalogue>(args, flags).workspace.bytes);
+}
+
+/// Once for every new workspace, before its first launch: zeroes its first `zeroed_workspace_bytes`. Calls of any
+/// shape may then share it, one after the other on a stream.
+[[nodiscard]] inline launch_status prepare_workspace(void* workspace, std::size_t bytes, cudaStream_t stream) noexcept {
+  if (bytes == 0) return {};
+  if (workspace == nullptr) return detail::answer(detail::missing("workspace"));
+  const std::size_t zeroed = bytes < zeroed_workspace_bytes ? bytes : zeroed_workspace_bytes;
+  return detail::answer_of_runtime(cudaMemsetAsync(workspace, 0, zeroed, stream));
+}
+
+/// Enqueues Y = matmul_ogs(args) (matmul_args.hpp) on `stream`. ok; empty (m, n or experts is 0: nothing is written);
+/// otherwise nothing is enqueued and `reason` says why. Results have the same bits from call to call; with
+/// split_k == 1 a row's bits do not depend on the other rows.
+/// FP16 X: W is rounded to FP16 (kernels/widen.cuh).
+template <class Catalogue = full_catalogue>
+[[nodiscard]] launch_status launch(const matmul_args& args, const opt_flags& flags, cudaStream_t stream,
+                                   const launch_options& options = {}) noexcept {
+  const detail::launch_plan plan = detail::plan_launch<Catalogue>(args, flags);
+  if (plan.status.code != status_code::ok) return plan.status;
+  const detail::workspace_plan& at = plan.workspace;
+  if (at.bytes > 0) {
+    if (args.workspace == nullptr) return detail::answer(detail::missing("workspace"));
+    if (args.workspace_bytes < static_cast<std::size_t>(at.bytes))
+      return detail::answer(detail::bad_number("workspace_bytes", static_cast<std::int64_t>(args.workspace_bytes),
+                                               relation::at_least, at.bytes));
+    if (reinterpret_cast<std::uintptr_t>(args.workspace) % workspace_alignment != 0)
+      return detail::answer(detail::bad_number(
+          "address of the workspace", static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(args.workspace)),
+          relation::multiple_of, workspace_alignment));
+  }
+  auto* const workspace = static_cast<std::byte*>(args.workspace);
+  kernels::ogs_params params{.args = args};
+  params.slabs = static_cast<std::int32_t>(detail::ceil_div(args.n, flags.block_n));
+  params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, flags.block_k));
+  params.split_k = flags.split_k;
+  params.arrivals = reinterpret_cast<std::uint32_t*>(workspace);
+  params.partials = reinterpret_cast<float*>(workspace + at.partials_at);
+
+  const std::int64_t columns = output_columns(args);
+  const bool reduced = args.topk > 1;
+  if (reduced) {
+    params.present = reinterpret_cast<std::uint8_t*>(workspace + at.present_at);
+    const auto slots = static_cast<std::size_t>(args.y.rows * args.topk);
+    if (const cudaError_t error = cudaMemsetAsync(params.present, 0, slots, stream); error != cudaSuccess)
+      return detail::answer_of_runtime(error);
+    params.args.y = {
+        .data = workspace + at.parts_at, .type = dtype::fp32, .rows = args.y.rows * args.topk, .row_stride = columns};
+    params.args.accumulate = false;
+  } else if (args.write_every_row && !args.accumulate) {
+    const launch_status zeroed = zero_rows(args.y, columns, stream);
+    if (!succeeded(zeroed.code)) return zeroed;
+  }
+  params.store = detail::store_kind_of(params.args.y, params.args.accumulate);
+  // A memset before the kernel cannot be overlapped with.
+  const launch_status launched = detail::enqueue(plan, params, stream, reduced ? launch_options{} : options);
+  if (launched.code != status_code::ok || !reduced) return launched;
+  return reduce_topk({.tokens = args.y.rows,
+                      .topk = args.topk,
+                      .columns = columns,
+                      .parts = reinterpret_cast<const float*>(workspace + at.parts_at),
+                      .present = params.present,
+                      .y = args.y,
+                      .accumulate = args.accumulate},
+                     stream, options);
+}
+
+/// The same with the engine's choice for the current device.
+template <class Catalogue = full_catalogue>
+[[nodiscard]] launch_status launch(const matmul_args& args, cudaStream_t stream,
+                                   const launch_options& options = {}) noexcept {
+  const selection choice = choose(args);
+  if (!choice.has_tile()) return {.code = choice.status, .reason = choice.refused};
+  return launch<Catalogue>(args, choice.flags, stream, options);
+}
+
+}  // namespace tilefit::inline v0::cuda
