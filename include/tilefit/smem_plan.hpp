@@ -148,8 +148,8 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_tr
   const std::int64_t w_scales = has_block_scales(formats.w) ? detail::div_pow2(n * k, formats.scale_block) : 0;
   plan.add(smem_region::w_values, bytes_of(formats.w, n * k) + w_scales, per_stage, 128);
   if (arch.features.has(feature::wgmma)) {
-    // A full and an empty mbarrier of 8 B for each stage, and a word for each of four groups of warps.
-    plan.add(smem_region::barriers, 16 * flags.num_stages + 16, fixed, 128);
+    // A full and an empty mbarrier of 8 B for each stage.
+    plan.add(smem_region::barriers, 16 * flags.num_stages, fixed, 128);
     plan.add(smem_region::work_pieces, 32 * flags.num_stages, fixed, 128);
     // Row and gamma, 8 B, for each group of four warps, twice in turn: a tile's are written while the last one's are
     // read.

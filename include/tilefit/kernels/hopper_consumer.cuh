@@ -15,6 +15,7 @@
 #include "mma_step.cuh"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
+#include "split_sums.cuh"
 #include "widen.cuh"
 
 namespace tilefit::inline v0::kernels {
@@ -98,7 +99,10 @@ class hopper_consumer {
     device::named_barrier(group_barrier + group_, group_threads);
 
     if constexpr (Tile::can_split)
-      if (piece.blocks > 1 && !meet(piece, sum)) return;
+      if (piece.blocks > 1 &&
+          !meet<Tile::flags.block_m * Tile::flags.block_n, Tile::groups, group_threads>(
+              params_, piece, {.index = group_, .thread = thread_, .barrier = group_barrier + group_}, sum))
+        return;
     store_atoms(params_, first_n, bias, targets, sum);
     if (params_.present != nullptr && piece.slab == 0 && group_ == 0 && target.row >= 0)
       params_.present[target.row] = 1;
@@ -209,47 +213,6 @@ class hopper_consumer {
         }
       }
     }
-  }
-
-  /// Brings the sums of a shared tile together. True for the warpgroup that came last: its `sum` is then the whole,
-  /// added up in the order of K whoever came last.
-  template <int Blocks>
-  __device__ bool meet(const work_piece& piece, float (&sum)[atoms][Blocks][4]) noexcept {
-    constexpr int slot_floats = Tile::flags.block_m * Tile::flags.block_n;
-    const auto part = [&](int block, int slot) {
-      return params_.partials + (std::int64_t{2} * block + slot) * slot_floats + group_ * (slot_floats / Tile::groups) +
-             4 * thread_;
-    };
-    // A block has at most one piece that starts in the middle of a tile (slot 0) and one that starts with it (slot 1).
-    float* const mine = part(static_cast<int>(blockIdx.x), piece.first_step == 0 ? 1 : 0);
-#pragma unroll
-    for (int m = 0; m < atoms; ++m)
-#pragma unroll
-      for (int j = 0; j < Blocks; ++j)
-        *reinterpret_cast<float4*>(mine + (m * Blocks + j) * 4 * group_threads) =
-            make_float4(sum[m][j][0], sum[m][j][1], sum[m][j][2], sum[m][j][3]);
-    // One thread's release covers what the barrier made it see, and its acquire what others read behind the next one.
-    device::named_barrier(group_barrier + group_, group_threads);
-    auto* const last = reinterpret_cast<volatile std::uint32_t*>(storage_.last(group_));
-    if (thread_ == 0)
-      *last = device::count_arrival(params_.arrivals + Tile::groups * piece.first_block + group_,
-                                    static_cast<unsigned>(piece.blocks - 1));
-    device::named_barrier(group_barrier + group_, group_threads);
-    if (*last + 1 != static_cast<unsigned>(piece.blocks)) return false;
-    for (int b = 0; b < piece.blocks; ++b) {
-      const float* const other = part(piece.first_block + b, b == 0 ? 1 : 0);
-#pragma unroll
-      for (int m = 0; m < atoms; ++m)
-#pragma unroll
-        for (int j = 0; j < Blocks; ++j) {
-          const float4 value = __ldcg(reinterpret_cast<const float4*>(other + (m * Blocks + j) * 4 * group_threads));
-          sum[m][j][0] = b == 0 ? value.x : sum[m][j][0] + value.x;
-          sum[m][j][1] = b == 0 ? value.y : sum[m][j][1] + value.y;
-          sum[m][j][2] = b == 0 ? value.z : sum[m][j][2] + value.z;
-          sum[m][j][3] = b == 0 ? value.w : sum[m][j][3] + value.w;
-        }
-    }
-    return true;
   }
 
   const ogs_params& params_;

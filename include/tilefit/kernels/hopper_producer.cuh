@@ -34,10 +34,8 @@ class hopper_producer {
                    params_.slabs);
     const std::int32_t tiles = walk.total();
     if (Tile::can_split && params_.split_k > 1) {
-      // No fewer than four steps to a block, and no more than split_k blocks to a tile.
       const std::int64_t total = std::int64_t{tiles} * params_.steps;
-      std::int64_t blocks = detail::min<std::int64_t>(gridDim.x, total / 4);
-      blocks = detail::max<std::int64_t>(detail::min(blocks, std::int64_t{tiles} * params_.split_k), 1);
+      const std::int64_t blocks = sharing_blocks(tiles, params_.steps, params_.split_k, gridDim.x);
       if (blockIdx.x < blocks && total > 0) {
         const step_run run = run_of(total, blocks, blockIdx.x);
         for (std::int64_t at = run.begin; at < run.end;) {

@@ -71,12 +71,6 @@ struct hopper_storage {
     return device::shared_address(base + Tile::plan[smem_region::barriers].offset) + 8u * static_cast<unsigned>(stage);
   }
   __device__ std::uint32_t empty(int stage) const noexcept { return full(Tile::flags.num_stages + stage); }
-  /// A word for each consuming warpgroup.
-  __device__ std::uint32_t* last(int group) const noexcept {
-    return reinterpret_cast<std::uint32_t*>(base + Tile::plan[smem_region::barriers].offset +
-                                            16 * Tile::flags.num_stages) +
-           group;
-  }
   __device__ work_piece* piece(int stage) const noexcept {
     return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + stage;
   }

@@ -24,6 +24,14 @@ TILEFIT_HD constexpr std::int64_t most_row_tiles(std::int64_t m, std::int64_t ex
   return m / block_m + detail::min(experts, m);
 }
 
+/// Blocks of a grid that share the steps of all tiles: no fewer than four steps to a block, which must outweigh its
+/// start and the meeting of sums, and no more than split_k blocks to a tile.
+TILEFIT_HD constexpr std::int64_t sharing_blocks(std::int64_t tiles, std::int64_t steps_per_tile, std::int64_t split_k,
+                                                 std::int64_t grid) noexcept {
+  const std::int64_t busy = detail::min(grid, tiles * steps_per_tile / 4);
+  return detail::max<std::int64_t>(detail::min(busy, tiles * split_k), 1);
+}
+
 /// A run of steps: of one block among `blocks`, when `total` steps are shared evenly.
 struct step_run {
   std::int64_t begin = 0;

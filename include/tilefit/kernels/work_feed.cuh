@@ -27,8 +27,6 @@ __device__ inline tile_walk walk_of(const ogs_params& params) noexcept {
 /// starts a new one for every call.
 template <bool MaySplit>
 class work_feed {
-  static constexpr int least_steps = 4;  ///< of a run: what a block does should outweigh its start and the meeting
-
  public:
   __device__ work_feed(const ogs_params& params, tile_walk& walk) noexcept
       : params_(params),
@@ -60,10 +58,8 @@ class work_feed {
   __device__ bool splits() const noexcept { return MaySplit && params_.split_k > 1; }
   __device__ std::int64_t steps_of(std::int32_t tiles) const noexcept { return std::int64_t{tiles} * params_.steps; }
 
-  /// Blocks that have a run of steps: no more than split_k to a tile.
   __device__ std::int64_t blocks_for(std::int32_t tiles) const noexcept {
-    const std::int64_t most = detail::min<std::int64_t>(gridDim.x, steps_of(tiles) / least_steps);
-    return detail::max<std::int64_t>(detail::min(most, std::int64_t{tiles} * params_.split_k), 1);
+    return sharing_blocks(tiles, params_.steps, params_.split_k, gridDim.x);
   }
   __device__ step_run run_of_block(std::int32_t tiles) const noexcept {
     const std::int64_t blocks = blocks_for(tiles);
