@@ -31,12 +31,25 @@ namespace tilefit::inline v0::cuda {
 inline constexpr std::size_t zeroed_workspace_bytes = 65'536;
 inline constexpr std::size_t workspace_alignment = 256;
 
+/// The kernels that a program compiles: every tile, bf16 and fp16 X. A program that wants fewer passes a type of its
+/// own with these members to `launch` and its companions; the engine may then choose a tile that is not there, and
+/// `can_launch` says so.
+struct full_catalogue {
+  static constexpr std::span<const opt_flags> hopper_tiles = ogs_policy::hopper_tiles;
+  static constexpr bool bf16 = true;
+  static constexpr bool fp16 = true;
+};
+
 }  // namespace tilefit::inline v0::cuda
 
 namespace tilefit::inline v0::detail {
 
-template <int Index, dtype X>
-struct hopper_entry : kernels::hopper_tile<ogs_policy::hopper_tiles[Index], X> {};
+/// An entry of a catalogue as a type: g++ 12 crashes on flags as a dependent template argument.
+template <class Catalogue, int Index, dtype X>
+struct hopper_entry {
+  static constexpr opt_flags flags = Catalogue::hopper_tiles[Index];
+  static constexpr dtype x = X;
+};
 
 /// A kernel that was found for flags, and what launching it takes.
 struct compiled_kernel {
@@ -57,11 +70,11 @@ constexpr compiled_kernel describe(compiled_kernel::function run) noexcept {
           .groups = Tile::groups};
 }
 
-template <dtype X>
+template <class Catalogue, dtype X>
 compiled_kernel hopper_kernel(int index) noexcept {
   compiled_kernel kernel;
-  with_index<static_cast<int>(ogs_policy::hopper_tiles.size())>(index, [&]<int Index>() {
-    using tile = hopper_entry<Index, X>;
+  with_index<static_cast<int>(Catalogue::hopper_tiles.size())>(index, [&]<int Index>() {
+    using tile = kernels::hopper_tile<hopper_entry<Catalogue, Index, X>>;
     kernel = describe<tile>(kernels::matmul_ogs_hopper<tile>);
   });
   return kernel;
@@ -155,7 +168,8 @@ struct launch_plan {
   workspace_plan workspace{};
 };
 
-inline launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcept {
+template <class Catalogue>
+launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcept {
   launch_plan plan;
   const auto refuse = [&plan](const refusal& reason) {
     plan.status = answer(reason);
@@ -183,7 +197,7 @@ inline launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) 
                    .must_be = relation::exactly,
                    .limit = 90,
                    .why = "no kernel for it is part of this library yet"});
-  const int index = find_kernel(ogs_policy::hopper_tiles, flags);
+  const int index = find_kernel(Catalogue::hopper_tiles, flags);
   if (index < 0)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "block_m of a tile outside the catalogue",
@@ -191,12 +205,12 @@ inline launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) 
                    .must_be = relation::absent,
                    .limit = 0,
                    .why = "cuda::catalogue lists the tiles that are compiled"});
-  if (flags.split_k < 1 || flags.split_k > ogs_policy::hopper_tiles[static_cast<std::size_t>(index)].split_k)
+  if (flags.split_k < 1 || flags.split_k > Catalogue::hopper_tiles[static_cast<std::size_t>(index)].split_k)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "split_k",
                    .value = flags.split_k,
                    .must_be = relation::at_most,
-                   .limit = ogs_policy::hopper_tiles[static_cast<std::size_t>(index)].split_k});
+                   .limit = Catalogue::hopper_tiles[static_cast<std::size_t>(index)].split_k});
   const std::int64_t slabs = ceil_div(args.n, flags.block_n), steps = ceil_div(args.k, flags.block_k);
   const std::int64_t tiles = saturating_mul(kernels::most_row_tiles(args.m, args.experts, flags.block_m), slabs);
   if (tiles > INT32_MAX)
@@ -205,7 +219,17 @@ inline launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) 
                    .value = tiles,
                    .must_be = relation::at_most,
                    .limit = INT32_MAX});
-  plan.kernel = args.x.type == dtype::bf16 ? hopper_kernel<dtype::bf16>(index) : hopper_kernel<dtype::fp16>(index);
+  if constexpr (Catalogue::bf16)
+    if (args.x.type == dtype::bf16) plan.kernel = hopper_kernel<Catalogue, dtype::bf16>(index);
+  if constexpr (Catalogue::fp16)
+    if (args.x.type == dtype::fp16) plan.kernel = hopper_kernel<Catalogue, dtype::fp16>(index);
+  if (plan.kernel.run == nullptr)
+    return refuse({.status = status_code::unsupported_dtype,
+                   .subject = "kernels for this format of X",
+                   .value = 0,
+                   .must_be = relation::at_least,
+                   .limit = 1,
+                   .why = "the program's catalogue leaves it out"});
   const int sms = max(device.arch.sm_count - max(flags.idle_sms, 0), 1);
   const std::int64_t most = flags.split_k > 1 ? saturating_mul(tiles, steps) : tiles;
   plan.blocks =
@@ -287,13 +311,15 @@ namespace tilefit::inline v0::cuda {
 }
 
 /// Whether `launch` would enqueue work: ok, empty, or why not. The workspace is not looked at.
-[[nodiscard]] inline launch_status can_launch(const matmul_args& args, const opt_flags& flags) noexcept {
-  return detail::plan_launch(args, flags).status;
+template <class Catalogue = full_catalogue>
+[[nodiscard]] launch_status can_launch(const matmul_args& args, const opt_flags& flags) noexcept {
+  return detail::plan_launch<Catalogue>(args, flags).status;
 }
 
 /// Bytes of matmul_args::workspace that a launch takes, 0 when it takes none. Aligned to `workspace_alignment`.
-[[nodiscard]] inline std::size_t workspace_bytes(const matmul_args& args, const opt_flags& flags) noexcept {
-  return static_cast<std::size_t>(detail::plan_launch(args, flags).workspace.bytes);
+template <class Catalogue = full_catalogue>
+[[nodiscard]] std::size_t workspace_bytes(const matmul_args& args, const opt_flags& flags) noexcept {
+  return static_cast<std::size_t>(detail::plan_launch<Catalogue>(args, flags).workspace.bytes);
 }
 
 /// Once for every new workspace, before its first launch: zeroes its first `zeroed_workspace_bytes`. Calls of any
@@ -309,9 +335,10 @@ namespace tilefit::inline v0::cuda {
 /// otherwise nothing is enqueued and `reason` says why. Results have the same bits from call to call; with
 /// split_k == 1 a row's bits do not depend on the other rows.
 /// FP16 X: W is rounded to FP16 (kernels/widen.cuh).
-[[nodiscard]] inline launch_status launch(const matmul_args& args, const opt_flags& flags, cudaStream_t stream,
-                                          const launch_options& options = {}) noexcept {
-  const detail::launch_plan plan = detail::plan_launch(args, flags);
+template <class Catalogue = full_catalogue>
+[[nodiscard]] launch_status launch(const matmul_args& args, const opt_flags& flags, cudaStream_t stream,
+                                   const launch_options& options = {}) noexcept {
+  const detail::launch_plan plan = detail::plan_launch<Catalogue>(args, flags);
   if (plan.status.code != status_code::ok) return plan.status;
   const detail::workspace_plan& at = plan.workspace;
   if (at.bytes > 0) {
@@ -361,11 +388,12 @@ namespace tilefit::inline v0::cuda {
 }
 
 /// The same with the engine's choice for the current device.
-[[nodiscard]] inline launch_status launch(const matmul_args& args, cudaStream_t stream,
-                                          const launch_options& options = {}) noexcept {
+template <class Catalogue = full_catalogue>
+[[nodiscard]] launch_status launch(const matmul_args& args, cudaStream_t stream,
+                                   const launch_options& options = {}) noexcept {
   const selection choice = choose(args);
   if (!choice.has_tile()) return {.code = choice.status, .reason = choice.refused};
-  return launch(args, choice.flags, stream, options);
+  return launch<Catalogue>(args, choice.flags, stream, options);
 }
 
 }  // namespace tilefit::inline v0::cuda

@@ -232,9 +232,10 @@ inline moe_plan plan_moe(const cuda::moe_args& args, std::int64_t matmul_bytes, 
 
 /// Bytes that the matmuls share at the start of the workspace. Never less than what prepare_workspace zeroes: then
 /// nothing else is ever written there, whatever flags a workspace was used with before.
-inline std::int64_t moe_matmul_bytes(const moe_plan& plan, const cuda::moe_flags& flags) noexcept {
-  const auto gate_up = static_cast<std::int64_t>(cuda::workspace_bytes(plan.gate_up, flags.gate_up));
-  const auto down = static_cast<std::int64_t>(cuda::workspace_bytes(plan.down, flags.down));
+template <class Catalogue>
+std::int64_t moe_matmul_bytes(const moe_plan& plan, const cuda::moe_flags& flags) noexcept {
+  const auto gate_up = static_cast<std::int64_t>(cuda::workspace_bytes<Catalogue>(plan.gate_up, flags.gate_up));
+  const auto down = static_cast<std::int64_t>(cuda::workspace_bytes<Catalogue>(plan.down, flags.down));
   return max(max(gate_up, down), static_cast<std::int64_t>(cuda::zeroed_workspace_bytes));
 }
 
@@ -260,10 +261,12 @@ namespace tilefit::inline v0::cuda {
 /// Bytes that `moe_mlp` wants in moe_args::workspace; 0 for no tokens, and for a layer that is refused before its
 /// matmuls are looked at. Mostly
 /// tokens * topk * (4 * hidden + 2 * intermediate).
-[[nodiscard]] inline std::size_t moe_workspace_bytes(const moe_args& args, const moe_flags& flags) noexcept {
+template <class Catalogue = full_catalogue>
+[[nodiscard]] std::size_t moe_workspace_bytes(const moe_args& args, const moe_flags& flags) noexcept {
   const detail::moe_plan plan = detail::plan_moe(args, 0, nullptr);
   if (plan.reason) return 0;
-  return static_cast<std::size_t>(detail::plan_moe(args, detail::moe_matmul_bytes(plan, flags), nullptr).bytes);
+  return static_cast<std::size_t>(
+      detail::plan_moe(args, detail::moe_matmul_bytes<Catalogue>(plan, flags), nullptr).bytes);
 }
 
 /// Enqueues the whole layer: routing (one or two kernels; none with `rows`), both matmuls, the sum over topk. No
@@ -273,11 +276,12 @@ namespace tilefit::inline v0::cuda {
 /// empty: no tokens, nothing is enqueued. Refused, with the reason: as `route`, `launch` and `reduce_topk` refuse, and
 /// invalid_argument for a workspace that is missing, too small or at an odd address; nothing is enqueued. Only a call
 /// of the CUDA runtime that fails (native_error) can come after work that is enqueued.
-[[nodiscard]] inline launch_status moe_mlp(const moe_args& args, const moe_flags& flags, cudaStream_t stream,
-                                           const launch_options& options = {.overlap = true}) noexcept {
+template <class Catalogue = full_catalogue>
+[[nodiscard]] launch_status moe_mlp(const moe_args& args, const moe_flags& flags, cudaStream_t stream,
+                                    const launch_options& options = {.overlap = true}) noexcept {
   const detail::moe_plan sizes = detail::plan_moe(args, 0, nullptr);
   if (sizes.reason) return detail::answer(sizes.reason);
-  const std::int64_t matmul_bytes = detail::moe_matmul_bytes(sizes, flags);
+  const std::int64_t matmul_bytes = detail::moe_matmul_bytes<Catalogue>(sizes, flags);
   if (args.workspace == nullptr) return detail::answer(detail::missing("workspace"));
   const std::uintptr_t odd = reinterpret_cast<std::uintptr_t>(args.workspace) % workspace_alignment;
   if (odd != 0)
@@ -287,8 +291,8 @@ namespace tilefit::inline v0::cuda {
   if (args.workspace_bytes < static_cast<std::size_t>(plan.bytes))
     return detail::answer(detail::bad_number("bytes of the workspace", static_cast<std::int64_t>(args.workspace_bytes),
                                              relation::at_least, plan.bytes));
-  launch_status status = can_launch(plan.gate_up, flags.gate_up);
-  if (status.code == status_code::ok) status = can_launch(plan.down, flags.down);
+  launch_status status = can_launch<Catalogue>(plan.gate_up, flags.gate_up);
+  if (status.code == status_code::ok) status = can_launch<Catalogue>(plan.down, flags.down);
   if (status.code != status_code::ok) return status;
 
   constexpr launch_options inside = {.overlap = true};
@@ -296,9 +300,9 @@ namespace tilefit::inline v0::cuda {
     status = route(plan.routing, stream, options);
     if (status.code != status_code::ok) return status;
   }
-  status = launch(plan.gate_up, flags.gate_up, stream, plan.routes ? inside : options);
+  status = launch<Catalogue>(plan.gate_up, flags.gate_up, stream, plan.routes ? inside : options);
   if (status.code != status_code::ok) return status;
-  status = launch(plan.down, flags.down, stream, inside);
+  status = launch<Catalogue>(plan.down, flags.down, stream, inside);
   if (status.code != status_code::ok || !plan.reduces) return status;
   return reduce_topk(plan.sum, stream, inside);
 }

@@ -19,37 +19,38 @@ namespace tilefit::inline v0::kernels {
 
 /// Geometry that follows from flags: 8 or 16 consuming warps, then one that copies W and those that copy X: one, or
 /// beside wgmma three, which makes a warpgroup that can give registers to the consumers.
-template <opt_flags Flags, dtype X, bool Wgmma = (Flags.block_m >= 64)>
+/// `Entry` is a type with the members `flags` (opt_flags) and `x` (dtype).
+template <class Entry>
 struct hopper_tile {
-  static constexpr opt_flags flags = Flags;
-  static constexpr dtype x = X;
-  static constexpr bool uses_wgmma = Wgmma;  ///< else mma.sync, which needs fewer instructions where tokens are few
-  static constexpr bool can_split = Flags.split_k > 1;
-  static constexpr int producer_warps = Wgmma ? 4 : 2;
-  static constexpr int x_warps = Wgmma ? 3 : 1;
-  static constexpr int consumer_warps = Flags.num_warps - producer_warps;
-  static constexpr int registers_of_consumers = Flags.num_warps == 12 ? 216 : 104;  ///< with wgmma
-  static constexpr int registers_of_producers = Flags.num_warps == 12 ? 72 : 64;
+  static constexpr opt_flags flags = Entry::flags;
+  static constexpr dtype x = Entry::x;
+  static constexpr bool uses_wgmma = flags.block_m >= 64;  ///< else mma.sync: fewer instructions where tokens are few
+  static constexpr bool can_split = flags.split_k > 1;
+  static constexpr int producer_warps = uses_wgmma ? 4 : 2;
+  static constexpr int x_warps = uses_wgmma ? 3 : 1;
+  static constexpr int consumer_warps = flags.num_warps - producer_warps;
+  static constexpr int registers_of_consumers = flags.num_warps == 12 ? 216 : 104;  ///< with wgmma
+  static constexpr int registers_of_producers = flags.num_warps == 12 ? 72 : 64;
   static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
-  static constexpr int threads = 32 * Flags.num_warps;
-  static constexpr int k_atoms = Flags.block_k / 64;                 ///< of a stage
-  static constexpr int w_groups = Flags.block_n / 64;                ///< of a slab
-  static constexpr int atoms = Flags.block_n / 16 / consumer_warps;  ///< of a warp
-  static constexpr int width_step = Flags.block_m <= 32 ? 8 : X == dtype::bf16 ? 16 : Flags.block_m / 4;
-  static constexpr int x_atom_bytes = Flags.block_m * 128;                            ///< 64 K of all tokens
+  static constexpr int threads = 32 * flags.num_warps;
+  static constexpr int k_atoms = flags.block_k / 64;                 ///< of a stage
+  static constexpr int w_groups = flags.block_n / 64;                ///< of a slab
+  static constexpr int atoms = flags.block_n / 16 / consumer_warps;  ///< of a warp
+  static constexpr int width_step = flags.block_m <= 32 ? 8 : x == dtype::bf16 ? 16 : flags.block_m / 4;
+  static constexpr int x_atom_bytes = flags.block_m * 128;                            ///< 64 K of all tokens
   static constexpr int w_atoms_bytes = 4 * atom_of(weight_layout::mma_m16k64).bytes;  ///< 64 K of a group of 64 rows
   static constexpr int w_group_bytes = k_atoms * w_atoms_bytes;
   static constexpr smem_plan plan =
-      ogs_smem_plan(arch_v<arch_id::sm_90>, {.x = X, .gather = true, .scatter = true}, Flags)
-          .with_stages(Flags.num_stages);
+      ogs_smem_plan(arch_v<arch_id::sm_90>, {.x = x, .gather = true, .scatter = true}, flags)
+          .with_stages(flags.num_stages);
   static constexpr int blocks_per_sm = [] {
     const int fitting = tilefit::blocks_per_sm(arch_v<arch_id::sm_90>, plan.total_bytes(), threads);
-    return uses_wgmma ? 1 : detail::min(fitting, 24 / Flags.num_warps);
+    return uses_wgmma ? 1 : detail::min(fitting, 24 / flags.num_warps);
   }();
 
-  static_assert(Flags.block_m % width_step == 0 && width_step % 8 == 0 && Flags.block_m <= 128);
-  static_assert(Flags.block_k % 64 == 0 && Flags.block_n % 64 == 0);
-  static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == Flags.block_n);
+  static_assert(flags.block_m % width_step == 0 && width_step % 8 == 0 && flags.block_m <= 128);
+  static_assert(flags.block_k % 64 == 0 && flags.block_n % 64 == 0);
+  static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == flags.block_n);
   static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
   static_assert(plan[smem_region::x_values].bytes == k_atoms * x_atom_bytes);
   static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);
