@@ -404,8 +404,8 @@ void print_times(const gpu_test::stream_owner& stream) {
         stream.wait();
         args.push_back(a);
         // The choices of the first layer stay in its workspace: the matmuls and the other form of input use them.
-        plans.push_back(
-            detail::plan_moe(a, detail::moe_matmul_bytes(detail::plan_moe(a, 0, nullptr), flags), a.workspace));
+        plans.push_back(detail::plan_moe(
+            a, detail::moe_matmul_bytes<cuda::full_catalogue>(detail::plan_moe(a, 0, nullptr), flags), a.workspace));
       }
       std::deque<device_buffer<std::int32_t>> index;
       std::deque<device_buffer<float>> weight;
