@@ -259,8 +259,7 @@ namespace tilefit::inline v0::cuda {
 }
 
 /// Bytes that `moe_mlp` wants in moe_args::workspace; 0 for no tokens, and for a layer that is refused before its
-/// matmuls are looked at. Mostly
-/// tokens * topk * (4 * hidden + 2 * intermediate).
+/// matmuls are looked at. Mostly tokens * topk * (4 * hidden + 2 * intermediate).
 template <class Catalogue = full_catalogue>
 [[nodiscard]] std::size_t moe_workspace_bytes(const moe_args& args, const moe_flags& flags) noexcept {
   const detail::moe_plan plan = detail::plan_moe(args, 0, nullptr);
