@@ -466,8 +466,8 @@ int main(int argc, char** argv) {
   test_combinations(checks, stream, common);
   test_sizes(checks, stream, common);
   test_golden(checks, stream, golden_folder(argc, argv));
-  test_chain(checks, stream);
   test_streams(checks);
+  test_chain(checks, stream);
   static_cast<void>(common.download(checks, "common workspace"));
   return checks.finish();
 }
