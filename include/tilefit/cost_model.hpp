@@ -57,6 +57,10 @@ struct math_path {
   std::int64_t widen_slots = 0;  ///< vector instructions per weight before it can be multiplied, in 1/16
   bool overlapped = false;       ///< matrix and vector instructions issue side by side (wgmma, tcgen05, MFMA)
   int row_step = 0;              ///< a tile multiplies only the rows it has, rounded up to this; 0: all block_m
+  /// A second loop, for tiles of less than so many rows (0: there is none): what differs in it.
+  int narrow_below = 0;
+  std::int64_t narrow_gflops = 0;
+  std::int64_t narrow_widen_slots = 0;
 };
 
 /// The fastest path of an architecture for these formats, or a rate of 0 where it has none.
@@ -160,12 +164,14 @@ class cost_model {
   struct step_time {
     std::int64_t math_ps, widen_ps, busy_ps, load_ps;
   };
-  constexpr step_time step(std::int64_t block_m, int block_n, int depth) const noexcept {
-    const std::int64_t math_ps = (block_m * block_n * depth * mac_rate_) >> rate_bits;
-    const std::int64_t widen_ps = (std::int64_t{block_n} * depth * widen_rate_) >> rate_bits;
+  constexpr step_time step(int block_m, std::int64_t rows, int block_n, int depth) const noexcept {
+    const bool narrow = block_m < narrow_below_;
+    const std::int64_t math_ps = (rows * block_n * depth * (narrow ? narrow_mac_rate_ : mac_rate_)) >> rate_bits;
+    const std::int64_t widen_ps =
+        (std::int64_t{block_n} * depth * (narrow ? narrow_widen_rate_ : widen_rate_)) >> rate_bits;
     const std::int64_t lesser_ps = detail::min(math_ps, widen_ps);
-    const std::int64_t beside_ps = overlapped_ ? lesser_ps >> constants_.overlap_shift : lesser_ps;
-    const std::int64_t bytes = (block_m * x_bytes_ + block_n * w_bytes_) * depth / 32;
+    const std::int64_t beside_ps = overlapped_ && !narrow ? lesser_ps >> constants_.overlap_shift : lesser_ps;
+    const std::int64_t bytes = (rows * x_bytes_ + block_n * w_bytes_) * depth / 32;
     return {math_ps, widen_ps, detail::max(math_ps, widen_ps) + beside_ps, (bytes * l2_rate_) >> rate_bits};
   }
 
@@ -174,7 +180,7 @@ class cost_model {
     if (row_step_ == 0 || row_tiles <= 0 || (m_ >> 31) != 0) return block_m;
     const auto rows = static_cast<std::uint32_t>(m_);
     const std::int64_t mean = rows / static_cast<std::uint32_t>(detail::min<std::int64_t>(row_tiles, INT32_MAX));
-    return detail::clamp(mean + row_step_ / 2, detail::min(row_step_, block_m), block_m);
+    return detail::clamp(mean + row_step_, detail::min(row_step_, block_m), block_m);
   }
 
   /// Output tile to L2; partial sums keep all columns, a gated activation halves them.
@@ -203,6 +209,8 @@ class cost_model {
   int y_bits_;                              // of the output, per column before the activation
   bool overlapped_;
   int row_step_;
+  int narrow_below_;
+  std::int64_t narrow_mac_rate_ = 0, narrow_widen_rate_ = 0;
   cost_constants constants_;
 };
 
@@ -235,6 +243,7 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       y_bits_(bits_of(problem.formats.y) / (problem.formats.act == activation::swiglu ? 2 : 1)),
       overlapped_(path.overlapped),
       row_step_(path.row_step),
+      narrow_below_(path.narrow_below),
       constants_(constants) {
   const matmul_formats& formats = problem.formats;
   const std::int64_t topk = detail::max(problem.topk, 1);
@@ -255,10 +264,18 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
   const std::int64_t lanes = arch.vendor == vendor_id::nvidia ? constants.nvidia_lanes : constants.amd_lanes;
   // Rates that no chip has are cut off, so that no product of block sizes up to max_block leaves 64 bits.
   constexpr std::int64_t slowest = unit * 64;
-  mac_rate_ = std::int64_t{2000} * arch.sm_count * unit / detail::max<std::int64_t>(path.gflops, 1) * 1024 /
-              constants.math_efficiency;
-  mac_rate_ = detail::min(mac_rate_, slowest);
-  widen_rate_ = path.widen_slots * 1'000'000 * unit / (16 * lanes * clock);
+  const auto mac_rate = [&](std::int64_t gflops) {
+    return detail::min(std::int64_t{2000} * arch.sm_count * unit / detail::max<std::int64_t>(gflops, 1) * 1024 /
+                           constants.math_efficiency,
+                       slowest);
+  };
+  const auto widen_rate = [&](std::int64_t slots) { return slots * 1'000'000 * unit / (16 * lanes * clock); };
+  mac_rate_ = mac_rate(path.gflops);
+  widen_rate_ = widen_rate(path.widen_slots);
+  if (narrow_below_ > 0) {
+    narrow_mac_rate_ = mac_rate(path.narrow_gflops);
+    narrow_widen_rate_ = widen_rate(path.narrow_widen_slots);
+  }
   l2_rate_ = 1'000'000 * unit / (constants.l2_bytes_per_cycle * clock);
   dram_rate_ = 1000 * unit / detail::max(arch.dram_gbps, 1) * 1024 / constants.dram_efficiency;
 
@@ -311,7 +328,7 @@ constexpr tile_work cost_model::work(const opt_flags& flags, int split_k, std::i
   }
   work.waves = waves(work.tiles);
   const std::int64_t rows = rows_of_tile(flags.block_m, row_tiles);
-  const step_time one = step(rows, flags.block_n, flags.block_k);
+  const step_time one = step(flags.block_m, rows, flags.block_n, flags.block_k);
   work.math_ps = one.math_ps;
   work.widen_ps = one.widen_ps;
   work.busy_ps = one.busy_ps;
@@ -328,7 +345,7 @@ constexpr std::int64_t cost_model::least_ps(const opt_flags& flags, int split_k,
   if (!may_split) {
     constexpr int depth = 32;
     const std::int64_t rows = rows_of_tile(flags.block_m, row_tiles);
-    const step_time one = step(rows, flags.block_n, depth);
+    const step_time one = step(flags.block_m, rows, flags.block_n, depth);
     tile_ps = k_ / depth * detail::max(one.busy_ps, one.load_ps) + store_ps(rows, flags.block_n, y_bits_) +
               constants_.subtile_ps;
   }

@@ -56,7 +56,7 @@ struct moe_args {
   dtype between = dtype::bf16;  ///< format of the activations between the two matmuls: bf16 or fp16
   y_operand y = {};             ///< rows = tokens; bf16, fp16 or fp32
   bool accumulate = false;      ///< see matmul_args
-  /// moe_workspace_bytes of them at a multiple of `moe_workspace_alignment`, prepared once by `prepare_workspace`. One
+  /// moe_workspace_bytes of them at a multiple of `workspace_alignment`, prepared once by `prepare_workspace`. One
   /// workspace serves layers, token counts and flags of all sorts, as long as their calls follow each other.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
@@ -75,8 +75,6 @@ struct moe_selection {
   bool ok() const noexcept { return gate_up.ok() && down.ok(); }
   moe_flags flags() const noexcept { return {.gate_up = gate_up.flags, .down = down.flags}; }
 };
-
-inline constexpr std::size_t moe_workspace_alignment = 256;
 
 }  // namespace tilefit::inline v0::cuda
 
@@ -140,11 +138,11 @@ inline moe_plan plan_moe(const cuda::moe_args& args, std::int64_t matmul_bytes, 
   if (plan.reason) return plan;
   plan.routes = plan.reduces = !sorted;
 
-  alignas(cuda::moe_workspace_alignment) std::byte stand_in{};
+  alignas(cuda::workspace_alignment) std::byte stand_in{};
   const std::int64_t rows = args.tokens * args.topk;
   std::int64_t at = matmul_bytes;
   const auto place = [&](std::int64_t bytes) {
-    at = align_up(at, std::int64_t{cuda::moe_workspace_alignment});
+    at = align_up(at, std::int64_t{cuda::workspace_alignment});
     std::byte* const start = workspace == nullptr ? &stand_in : static_cast<std::byte*>(workspace) + at;
     at += bytes;
     return start;
@@ -228,7 +226,7 @@ inline moe_plan plan_moe(const cuda::moe_args& args, std::int64_t matmul_bytes, 
     plan.gate_up.workspace = plan.down.workspace = workspace;
     plan.gate_up.workspace_bytes = plan.down.workspace_bytes = static_cast<std::size_t>(matmul_bytes);
   }
-  plan.bytes = align_up(at, std::int64_t{cuda::moe_workspace_alignment});
+  plan.bytes = align_up(at, std::int64_t{cuda::workspace_alignment});
   return plan;
 }
 
@@ -261,8 +259,7 @@ namespace tilefit::inline v0::cuda {
 }
 
 /// Bytes that `moe_mlp` wants in moe_args::workspace; 0 for no tokens, and for a layer that is refused before its
-/// matmuls are looked at. Mostly
-/// tokens * topk * (4 * hidden + 2 * intermediate).
+/// matmuls are looked at. Mostly tokens * topk * (4 * hidden + 2 * intermediate).
 template <class Catalogue = full_catalogue>
 [[nodiscard]] std::size_t moe_workspace_bytes(const moe_args& args, const moe_flags& flags) noexcept {
   const detail::moe_plan plan = detail::plan_moe(args, 0, nullptr);
@@ -285,7 +282,7 @@ template <class Catalogue = full_catalogue>
   if (sizes.reason) return detail::answer(sizes.reason);
   const std::int64_t matmul_bytes = detail::moe_matmul_bytes<Catalogue>(sizes, flags);
   if (args.workspace == nullptr) return detail::answer(detail::missing("workspace"));
-  const std::uintptr_t odd = reinterpret_cast<std::uintptr_t>(args.workspace) % moe_workspace_alignment;
+  const std::uintptr_t odd = reinterpret_cast<std::uintptr_t>(args.workspace) % workspace_alignment;
   if (odd != 0)
     return detail::answer(detail::bad_number("address of the workspace modulo 256", static_cast<std::int64_t>(odd),
                                              relation::exactly, 0));

@@ -181,7 +181,16 @@ struct ogs_policy {
     math_path path = default_math_path(arch, formats);
     const ogs_loop loop = loop_for(arch, formats);
     path.overlapped = loop != ogs_loop::mma_sync && loop != ogs_loop::mma_block_scaled && loop != ogs_loop::wmma;
-    if (loop == ogs_loop::wgmma) path.row_step = 16;
+    if (loop == ogs_loop::wgmma && bits_of(formats.w) == 4) {
+      // Fitted to the times of every tile at 64 matmuls of gpt-oss-20b and 120b on an H200 (bench/results, 2026-11-21):
+      // a pass over the weights is not faster than 21.8 of them a cycle and SM in the wgmma loop, and mma.sync reaches
+      // 0.6 of wgmma's rate.
+      path.row_step = 8;
+      path.widen_slots = 94;
+      path.narrow_below = 64;
+      path.narrow_gflops = path.gflops * 6 / 10;
+      path.narrow_widen_slots = default_cost_constants.widen_slots;
+    }
     return path;
   }
 

@@ -404,8 +404,8 @@ void print_times(const gpu_test::stream_owner& stream) {
         stream.wait();
         args.push_back(a);
         // The choices of the first layer stay in its workspace: the matmuls and the other form of input use them.
-        plans.push_back(
-            detail::plan_moe(a, detail::moe_matmul_bytes(detail::plan_moe(a, 0, nullptr), flags), a.workspace));
+        plans.push_back(detail::plan_moe(
+            a, detail::moe_matmul_bytes<cuda::full_catalogue>(detail::plan_moe(a, 0, nullptr), flags), a.workspace));
       }
       std::deque<device_buffer<std::int32_t>> index;
       std::deque<device_buffer<float>> weight;
@@ -466,8 +466,8 @@ int main(int argc, char** argv) {
   test_combinations(checks, stream, common);
   test_sizes(checks, stream, common);
   test_golden(checks, stream, golden_folder(argc, argv));
-  test_chain(checks, stream);
   test_streams(checks);
+  test_chain(checks, stream);
   static_cast<void>(common.download(checks, "common workspace"));
   return checks.finish();
 }

@@ -1,0 +1,8 @@
+// Every kernel of the catalogue, compiled for one architecture: catalogue.cmake reads what the assembler says of them.
+#include <tilefit/launch.cuh>
+
+using namespace tilefit;
+
+cuda::launch_status every_kernel(const matmul_args& args, const opt_flags& flags, cudaStream_t stream) {
+  return cuda::launch(args, flags, stream);
+}
