@@ -155,8 +155,8 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_tr
     // read.
     plan.add(smem_region::row_indx, 16 * m * (flags.num_warps / 4), fixed, 128);
   } else {
-    // All warps copy and multiply: the piece being multiplied, one that may start in each stage under way, one more.
-    plan.add(smem_region::work_pieces, 32 * (flags.num_stages + 1), fixed, 128);
+    // All warps copy and multiply: the piece being multiplied, one that may start in each stage under way, two more.
+    plan.add(smem_region::work_pieces, 32 * (flags.num_stages + 2), fixed, 128);
     plan.add(smem_region::row_indx, 8 * m, fixed, 128);
   }
   return plan;

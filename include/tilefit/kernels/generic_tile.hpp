@@ -28,7 +28,7 @@ struct generic_tile {
   static constexpr bool can_split = flags.split_k > 1;
   static constexpr int threads = 32 * flags.num_warps;
   static constexpr int stages = flags.num_stages;
-  static constexpr int pieces = stages + 1;            ///< of work that are known at a time
+  static constexpr int pieces = stages + 2;            ///< of work that are known at a time
   static constexpr int k_atoms = flags.block_k / 64;   ///< of a stage
   static constexpr int w_groups = flags.block_n / 64;  ///< of a slab
   static constexpr int token_warps =

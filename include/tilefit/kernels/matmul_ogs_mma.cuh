@@ -5,12 +5,13 @@
 // Y^T = W * X^T: W widened in registers is the left operand, tokens are the columns, as many as the tile really has
 // (rounded up to a width that exists). Copies run num_stages - 1 steps ahead of the multiplication, across the borders
 // of tiles. A step costs one block barrier: behind it the stage to multiply is there for everybody, and the stage
-// before it is free to be filled. Pieces of work are found by the first warp, two ahead of the one being copied, so
-// that the same barriers make them known.
+// before it is free to be filled. Pieces of work are found by the first warp, ahead of the copies, so that the same
+// barriers make them known, and row numbers are fetched a step before the copies that need them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "../detail/config.hpp"
 #include "../device/cuda/compiler.cuh"
@@ -67,10 +68,26 @@ class generic_copier {
     if constexpr (hinted) policy_ = device::evict_first_policy();
   }
 
-  /// True when the next step begins with the next piece of work, which must then be known to all threads.
-  __device__ bool must_take() const noexcept { return left_ == 0; }
+  /// True when the next step begins or prepares another piece of work.
+  __device__ bool near_end() const noexcept { return left_ <= 1; }
   /// Slot of the next piece to begin with.
   __device__ int slot() const noexcept { return slot_; }
+
+  /// Lets the row numbers of the next piece be on their way. The piece must be known to all threads.
+  __device__ void prepare() noexcept {
+    const matmul_args& args = params_.args;
+    const unsigned thread = device::hidden(thread_);
+    const work_piece piece = *storage_.piece(slot_);
+#pragma unroll
+    for (int i = 0; i < x_rows; ++i) {
+      const int row = Tile::x_row(thread, i);
+      source_[i] = -1;
+      if (row < piece.rows) {
+        source_[i] = piece.first_row + row;
+        if (args.gather_indx != nullptr) source_[i] = args.gather_indx[source_[i]];
+      }
+    }
+  }
 
   /// Lets this thread's copies of one step begin, into `stage`. Behind the last piece: a group without copies.
   /// True when a piece was begun.
@@ -78,8 +95,7 @@ class generic_copier {
     const bool starts = left_ == 0;
     // Where registers are scarce, addresses are worked out again for every step.
     const unsigned thread = Tile::scarce ? device::hidden(thread_) : thread_;
-    std::int32_t source[x_rows] = {};
-    if (starts) take(source);
+    if (starts) take();
     if (left_ > 0) {
       // The last step of a tile, where K is no multiple of block_k.
       const bool whole = left_ > 1 || !short_end_;
@@ -90,7 +106,7 @@ class generic_copier {
         copy_w(w_to);
       else
         copy_last_w(w_to);
-      if (starts) locate(source);
+      if (starts) locate();
       const std::uint32_t x_to = device::shared_address(storage_.x(stage)) +
                                  static_cast<unsigned>(Tile::x_atom(thread, 0) * Tile::x_atom_bytes) +
                                  device::swizzled_chunk(static_cast<unsigned>(Tile::x_row(thread, 0)),
@@ -99,7 +115,7 @@ class generic_copier {
         copy_x(x_to);
       else
         copy_last_x(x_to);
-      --left_;
+      if (--left_ == 0) prepare();
     }
     device::commit_copies();
     return starts;
@@ -108,8 +124,8 @@ class generic_copier {
  private:
   static constexpr bool hinted = Tile::flags.w_cache == cache_hint::evict_first;
 
-  /// Begins the next piece: where its W lies, and which rows of X it takes (-1 = absent; the answer is on its way).
-  __device__ void take(std::int32_t (&source)[x_rows]) noexcept {
+  /// Begins the next piece: where its W lies.
+  __device__ void take() noexcept {
     const matmul_args& args = params_.args;
     const unsigned thread = device::hidden(thread_);
     const work_piece piece = *storage_.piece(slot_);
@@ -126,23 +142,14 @@ class generic_copier {
               16 * Tile::w_chunk(thread, 0);
     x_from_ = static_cast<const char*>(args.x.data) + std::int64_t{128} * (first_atom + Tile::x_atom(thread, 0)) +
               16 * Tile::x_chunk(thread);
-#pragma unroll
-    for (int i = 0; i < x_rows; ++i) {
-      const int row = Tile::x_row(thread, i);
-      source[i] = -1;
-      if (row < piece.rows) {
-        source[i] = piece.first_row + row;
-        if (args.gather_indx != nullptr) source[i] = args.gather_indx[source[i]];
-      }
-    }
   }
 
   /// Turns rows of X into offsets. Absent rows are not copied: what stays in their place reaches no row of Y.
-  __device__ void locate(const std::int32_t (&source)[x_rows]) noexcept {
+  __device__ void locate() noexcept {
     const auto row_chunks = static_cast<std::uint32_t>(params_.args.x.row_stride / 8);
 #pragma unroll
     for (int i = 0; i < x_rows; ++i)
-      offset_[i] = source[i] >= 0 ? static_cast<std::uint32_t>(source[i]) * row_chunks : absent;
+      offset_[i] = source_[i] >= 0 ? static_cast<std::uint32_t>(source_[i]) * row_chunks : absent;
   }
 
   __device__ void copy_w_chunk(std::uint32_t to, const char* from) const noexcept {
@@ -217,6 +224,7 @@ class generic_copier {
   bool short_end_ = false;
   const char* w_from_ = nullptr;
   const char* x_from_ = nullptr;
+  std::int32_t source_[x_rows];   // of the next piece: row of X, -1 = absent
   std::uint32_t offset_[x_rows];  // of a row of X, in chunks of 16 bytes
   std::uint64_t policy_ = 0;
 };
@@ -235,26 +243,30 @@ class generic_block {
         storage_(storage),
         thread_(thread),
         warp_(thread / 32),
-        feed_(first_feed(params)),
+        walk_(params),
+        feed_(params, walk_.walk),
         copier_(params, storage, thread) {}
 
   __device__ void run() noexcept {
+    find_pieces(2);
+    __syncthreads();
+    copier_.prepare();
 #pragma unroll 1
     for (int stage = 0; stage < stages - 1; ++stage) {
-      if (copier_.must_take()) {
-        find_pieces(1);
+      if (stage > 0 && copier_.near_end()) {
+        find_pieces(2);
         __syncthreads();
       }
       copy(stage);
     }
-    find_pieces(1);
+    find_pieces(3);
     for (;;) {
       await_stage();
       const int rows = storage_.piece(slot_)->rows;
       if (rows == 0) return;
-      // At most one piece with steps begins to be copied while this one is multiplied, and it is known already; the
-      // one behind it will be by the next barrier.
-      find_pieces(2);
+      // While this piece is multiplied, copies begin with one more, and perhaps a short last one and the end; the next
+      // one behind those is prepared. Two of them are known already, the third will be by the next barrier.
+      find_pieces(3);
       widths<Tile::width_step>(rows);
       slot_ = next_in_ring<Tile::pieces>(slot_);
     }
@@ -264,18 +276,27 @@ class generic_block {
   static constexpr int team_barrier = 1;
   static constexpr std::int32_t no_row = INT32_MAX - weight_atom::group_rows;
 
-  __device__ static feed first_feed(const ogs_params& params) noexcept {
-    tile_walk walk = walk_of<Tile::flags.block_m>(params);
-    return feed(params, walk);
-  }
+  /// A walk that lives as long as the block, or where registers are scarce one for every search.
+  struct kept_walk {
+    tile_walk walk;
+    __device__ explicit kept_walk(const ogs_params& params) noexcept : walk(walk_of<Tile::flags.block_m>(params)) {}
+    __device__ tile_walk& now(const ogs_params&) noexcept { return walk; }
+  };
+  struct walk_anew {
+    tile_walk walk;
+    __device__ explicit walk_anew(const ogs_params& params) noexcept : walk(walk_of<Tile::flags.block_m>(params)) {}
+    __device__ tile_walk& now(const ogs_params& params) noexcept {
+      walk = walk_of<Tile::flags.block_m>(params);
+      return walk;
+    }
+  };
 
   /// The first warp sees to it that `count` pieces are known that have not been begun.
   __device__ void find_pieces(int count) noexcept {
     if (warp_ == 0) {
 #pragma unroll 1
       for (; known_ < count; ++known_) {
-        tile_walk walk = walk_of<Tile::flags.block_m>(params_);
-        const work_piece piece = feed_.next(walk);
+        const work_piece piece = feed_.next(walk_.now(params_));
         if (thread_ == 0) *storage_.piece((copier_.slot() + known_) % Tile::pieces) = piece;
       }
     }
@@ -307,8 +328,7 @@ class generic_block {
   /// The piece is read where it is needed: registers are scarce while multiplying.
   template <int Width>
   __device__ void multiply() noexcept {
-    // Nobody reads the targets of the tile before any more: all have passed a barrier since.
-    find_targets(Width);
+    const row_target target = find_target();
     // Where sums leave few registers, the bias is fetched when it is needed.
     constexpr bool early_bias = Tile::atoms * (Width / Tile::token_warps / 8) < 16;
     lane_bias<atoms> bias(params_.args, storage_.piece(slot_)->expert,
@@ -317,13 +337,18 @@ class generic_block {
     const int token = Tile::first_token(warp_, Width);
     int steps = storage_.piece(slot_)->steps;
     int left = static_cast<int>((params_.args.k + 63) / 64) - storage_.piece(slot_)->first_step * Tile::k_atoms;
-    if (steps == 1) __syncthreads();
+    // Nobody reads the targets of the tile before any more: all have passed a barrier since.
+    if (steps == 1) {
+      keep_target<Width>(target);
+      __syncthreads();
+    }
     for (;;) {
       copy(stage_ == 0 ? stages - 1 : stage_ - 1);
       multiply_stage(left, token, sum);
       stage_ = next_in_ring<stages>(stage_);
       if (--steps == 0) break;
       left -= Tile::k_atoms;
+      if (steps == 1) keep_target<Width>(target);
       await_stage();
     }
 
@@ -344,14 +369,19 @@ class generic_block {
   }
 
   /// The last warps find out where rows go: the first one finds pieces.
-  __device__ void find_targets(int width) const noexcept {
+  __device__ int target_row() const noexcept { return Tile::threads - 1 - static_cast<int>(device::hidden(thread_)); }
+  __device__ row_target find_target() const noexcept {
     const work_piece piece = *storage_.piece(slot_);
-    const int row = Tile::threads - 1 - static_cast<int>(device::hidden(thread_));
-    if (row >= width) return;
+    const int row = target_row();
     row_target target;
     if (row < piece.rows) target = target_of(params_.args, piece.first_row + row);
-    storage_.targets()[row] = target;
-    if (params_.present != nullptr && piece.slab == 0 && target.row >= 0) params_.present[target.row] = 1;
+    return target;
+  }
+  template <int Width>
+  __device__ void keep_target(const row_target& target) const noexcept {
+    if (const int row = target_row(); row < Width) storage_.targets()[row] = target;
+    if (params_.present != nullptr && storage_.piece(slot_)->slab == 0 && target.row >= 0)
+      params_.present[target.row] = 1;
   }
 
   /// The stage's K atoms, at most `left`. Those of a whole stage go together; the last few of K, and those whose scales
@@ -398,6 +428,7 @@ class generic_block {
   lane_offsets lane_;
   unsigned thread_;
   unsigned warp_;
+  std::conditional_t<Tile::scarce, walk_anew, kept_walk> walk_;
   feed feed_;
   generic_copier<Tile> copier_;
   int known_ = 0;  // pieces that have been found and not begun
