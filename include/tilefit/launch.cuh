@@ -7,14 +7,17 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "detail/math.hpp"
 #include "device/cuda/launch_control.cuh"
 #include "dispatch.hpp"
 #include "kernels/matmul_ogs_hopper.cuh"
+#include "kernels/matmul_ogs_mma.cuh"
 #include "kernels/ogs_params.hpp"
 #include "kernels/reduce_topk.cuh"
 #include "kernels/schedule.hpp"
@@ -32,23 +35,41 @@ inline constexpr std::size_t zeroed_workspace_bytes = 65'536;
 inline constexpr std::size_t workspace_alignment = 256;
 
 /// The kernels that a program compiles: every tile, bf16 and fp16 X. A program that wants fewer passes a type of its
-/// own with these members to `launch` and its companions; the engine may then choose a tile that is not there, and
-/// `can_launch` says so.
+/// own with these members to `launch` and its companions; `choose` then chooses among them. Code for sm_90a has the
+/// Hopper tiles, all other code the generic ones.
 struct full_catalogue {
   static constexpr std::span<const opt_flags> hopper_tiles = ogs_policy::hopper_tiles;
+  static constexpr std::span<const opt_flags> generic_tiles = ogs_policy::generic_tiles;
   static constexpr bool bf16 = true;
   static constexpr bool fp16 = true;
+};
+
+/// The generic tiles alone, for sm_90a too. Optional member `within`: no more of an SM is used than this architecture
+/// has, so that a larger device shows how a smaller one's tiles work.
+struct generic_kernels {
+  static constexpr std::span<const opt_flags> hopper_tiles = {};
+  static constexpr std::span<const opt_flags> generic_tiles = ogs_policy::generic_tiles;
+  static constexpr bool bf16 = true;
+  static constexpr bool fp16 = true;
+  static constexpr arch_id within = arch_id::sm_120;
 };
 
 }  // namespace tilefit::inline v0::cuda
 
 namespace tilefit::inline v0::detail {
 
-/// An entry of a catalogue as a type: g++ 12 crashes on flags as a dependent template argument.
+/// Entries of a catalogue as types: g++ 12 crashes on flags as a dependent template argument.
 template <class Catalogue, int Index, dtype X>
 struct hopper_entry {
   static constexpr opt_flags flags = Catalogue::hopper_tiles[Index];
   static constexpr dtype x = X;
+};
+template <class Catalogue, int Index, dtype X>
+struct generic_entry {
+  static constexpr opt_flags flags = Catalogue::generic_tiles[Index];
+  static constexpr dtype x = X;
+  /// Code for sm_90a has its own kernels, unless the catalogue leaves them out.
+  static constexpr bool on_hopper = Catalogue::hopper_tiles.empty();
 };
 
 /// A kernel that was found for flags, and what launching it takes.
@@ -70,14 +91,86 @@ constexpr compiled_kernel describe(compiled_kernel::function run) noexcept {
           .groups = Tile::groups};
 }
 
+/// Tiles of a catalogue that run on an architecture, as `arch_for` gives it.
+template <class Catalogue>
+constexpr std::span<const opt_flags> tiles_for(const arch_traits& arch) noexcept {
+  if (arch.features.has(feature::wgmma)) return Catalogue::hopper_tiles;
+  return arch.features.has(feature::mma_sync) ? Catalogue::generic_tiles : std::span<const opt_flags>{};
+}
+
 template <class Catalogue, dtype X>
-compiled_kernel hopper_kernel(int index) noexcept {
+compiled_kernel kernel_of(const arch_traits& arch, int index) noexcept {
   compiled_kernel kernel;
-  with_index<static_cast<int>(Catalogue::hopper_tiles.size())>(index, [&]<int Index>() {
-    using tile = kernels::hopper_tile<hopper_entry<Catalogue, Index, X>>;
-    kernel = describe<tile>(kernels::matmul_ogs_hopper<tile>);
-  });
+  if (arch.features.has(feature::wgmma))
+    with_index<static_cast<int>(Catalogue::hopper_tiles.size())>(index, [&]<int Index>() {
+      using tile = kernels::hopper_tile<hopper_entry<Catalogue, Index, X>>;
+      kernel = describe<tile>(kernels::matmul_ogs_hopper<tile>);
+    });
+  else
+    with_index<static_cast<int>(Catalogue::generic_tiles.size())>(index, [&]<int Index>() {
+      using tile = kernels::generic_tile<generic_entry<Catalogue, Index, X>>;
+      kernel = describe<tile>(kernels::matmul_ogs_mma<tile>);
+    });
+  kernel.blocks_per_sm = clamp(blocks_per_sm(arch, kernel.smem_bytes, kernel.threads), 1, max(kernel.blocks_per_sm, 1));
   return kernel;
+}
+
+/// False when the program's code for this device is known to lack sm_90a's instructions: it was compiled for sm_90.
+inline bool has_hopper_code(int device) noexcept {
+  constexpr int most_devices = 64;
+  static std::atomic<std::int8_t> kept[most_devices];  // 0 = unknown, 1 = it is there, 2 = it is not
+  const bool keeps = device >= 0 && device < most_devices;
+  if (keeps)
+    if (const std::int8_t known = kept[device].load(std::memory_order_relaxed); known != 0) return known == 1;
+  cudaFuncAttributes facts = {};
+  if (cudaFuncGetAttributes(&facts, kernels::tells_hopper_code<>) != cudaSuccess) {
+    (void)cudaGetLastError();  // the launch will say what is wrong
+    return true;
+  }
+  const bool there = facts.sharedSizeBytes < kernels::without_hopper_bytes;
+  if (keeps) kept[device].store(there ? 1 : 2, std::memory_order_relaxed);
+  return there;
+}
+
+/// What the kernels of a catalogue take a device for.
+template <class Catalogue>
+arch_traits arch_for(const cuda::device_facts& device) noexcept {
+  arch_traits arch = device.arch;
+  if (arch.features.has(feature::wgmma) && (Catalogue::hopper_tiles.empty() || !has_hopper_code(device.device)))
+    arch.features.bits &= ~static_cast<std::uint32_t>(feature::wgmma);
+  if constexpr (requires { Catalogue::within; }) {
+    constexpr arch_traits most = traits_of(Catalogue::within);
+    arch.smem_block_bytes = min(arch.smem_block_bytes, most.smem_block_bytes);
+    arch.smem_sm_bytes = min(arch.smem_sm_bytes, most.smem_sm_bytes);
+    arch.threads_per_sm = min(arch.threads_per_sm, most.threads_per_sm);
+    arch.blocks_per_sm = min(arch.blocks_per_sm, most.blocks_per_sm);
+  }
+  return arch;
+}
+
+/// ogs_policy with the tiles that are compiled.
+template <class Catalogue>
+struct catalogue_policy : ogs_policy {
+  constexpr std::span<const opt_flags> candidates(const arch_traits& arch, const matmul_problem&) const noexcept {
+    return tiles_for<Catalogue>(arch);
+  }
+};
+
+/// What to compile with, so that a program has code for a device.
+constexpr std::string_view missing_code(const arch_traits& arch) noexcept {
+  switch (arch.compute_capability) {
+    case 80: return "compile with -gencode arch=compute_80,code=sm_80";
+    case 86: return "compile with -gencode arch=compute_86,code=sm_86";
+    case 87: return "compile with -gencode arch=compute_87,code=sm_87";
+    case 89: return "compile with -gencode arch=compute_89,code=sm_89";
+    case 90: return "compile with -gencode arch=compute_90a,code=sm_90a";
+    case 100: return "compile with -gencode arch=compute_100,code=sm_100";
+    case 103: return "compile with -gencode arch=compute_103,code=sm_103";
+    case 110: return "compile with -gencode arch=compute_110,code=sm_110";
+    case 120: return "compile with -gencode arch=compute_120,code=sm_120";
+    case 121: return "compile with -gencode arch=compute_121,code=sm_121";
+    default: return "compile with -gencode arch=compute_80,code=compute_80, which the driver translates";
+  }
 }
 
 /// Formats and epilogue of arguments.
@@ -163,6 +256,7 @@ inline workspace_plan plan_workspace(const matmul_args& args, const opt_flags& f
 /// Everything that is known before something is enqueued.
 struct launch_plan {
   cuda::launch_status status{};
+  arch_traits arch{};
   compiled_kernel kernel{};
   int blocks = 0;
   workspace_plan workspace{};
@@ -190,14 +284,9 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
     plan.status = answer_of_runtime(device.native_error);
     return plan;
   }
-  if (ogs_policy::loop_for(device.arch, formats_of(args)) != ogs_loop::wgmma)
-    return refuse({.status = status_code::unsupported_feature,
-                   .subject = "compute capability of the device",
-                   .value = device.arch.compute_capability,
-                   .must_be = relation::exactly,
-                   .limit = 90,
-                   .why = "no kernel for it is part of this library yet"});
-  const int index = find_kernel(Catalogue::hopper_tiles, flags);
+  plan.arch = arch_for<Catalogue>(device);
+  const std::span<const opt_flags> tiles_there = tiles_for<Catalogue>(plan.arch);
+  const int index = find_kernel(tiles_there, flags);
   if (index < 0)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "block_m of a tile outside the catalogue",
@@ -205,12 +294,13 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .must_be = relation::absent,
                    .limit = 0,
                    .why = "cuda::catalogue lists the tiles that are compiled"});
-  if (flags.split_k < 1 || flags.split_k > Catalogue::hopper_tiles[static_cast<std::size_t>(index)].split_k)
+  const int most_split = tiles_there[static_cast<std::size_t>(index)].split_k;
+  if (flags.split_k < 1 || flags.split_k > most_split)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "split_k",
                    .value = flags.split_k,
                    .must_be = relation::at_most,
-                   .limit = Catalogue::hopper_tiles[static_cast<std::size_t>(index)].split_k});
+                   .limit = most_split});
   const std::int64_t slabs = ceil_div(args.n, flags.block_n), steps = ceil_div(args.k, flags.block_k);
   const std::int64_t tiles = saturating_mul(kernels::most_row_tiles(args.m, args.experts, flags.block_m), slabs);
   if (tiles > INT32_MAX)
@@ -220,9 +310,9 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .must_be = relation::at_most,
                    .limit = INT32_MAX});
   if constexpr (Catalogue::bf16)
-    if (args.x.type == dtype::bf16) plan.kernel = hopper_kernel<Catalogue, dtype::bf16>(index);
+    if (args.x.type == dtype::bf16) plan.kernel = kernel_of<Catalogue, dtype::bf16>(plan.arch, index);
   if constexpr (Catalogue::fp16)
-    if (args.x.type == dtype::fp16) plan.kernel = hopper_kernel<Catalogue, dtype::fp16>(index);
+    if (args.x.type == dtype::fp16) plan.kernel = kernel_of<Catalogue, dtype::fp16>(plan.arch, index);
   if (plan.kernel.run == nullptr)
     return refuse({.status = status_code::unsupported_dtype,
                    .subject = "kernels for this format of X",
@@ -230,7 +320,13 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .must_be = relation::at_least,
                    .limit = 1,
                    .why = "the program's catalogue leaves it out"});
-  const int sms = max(device.arch.sm_count - max(flags.idle_sms, 0), 1);
+  if (plan.kernel.smem_bytes > plan.arch.smem_block_bytes)
+    return refuse({.status = status_code::no_fit,
+                   .subject = "shared memory of a block",
+                   .value = plan.kernel.smem_bytes,
+                   .must_be = relation::at_most,
+                   .limit = plan.arch.smem_block_bytes});
+  const int sms = max(plan.arch.sm_count - max(flags.idle_sms, 0), 1);
   const std::int64_t most = flags.split_k > 1 ? saturating_mul(tiles, steps) : tiles;
   plan.blocks =
       static_cast<int>(min<std::int64_t>(std::int64_t{sms} * plan.kernel.blocks_per_sm, max<std::int64_t>(most, 1)));
@@ -269,7 +365,7 @@ inline cuda::launch_status enqueue(const launch_plan& plan, const kernels::ogs_p
   cuda::launch_status status = answer_of_runtime(error);
   if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction ||
       error == cudaErrorInvalidKernelImage)
-    status.reason.why = "compile with -gencode arch=compute_90a,code=sm_90a";
+    status.reason.why = missing_code(plan.arch);
   return status;
 }
 
@@ -277,14 +373,23 @@ inline cuda::launch_status enqueue(const launch_plan& plan, const kernels::ogs_p
 
 namespace tilefit::inline v0::cuda {
 
-/// Tiles that are compiled for an architecture: flags that `launch` takes as they are.
+/// Tiles that are compiled for an architecture: flags that `launch` takes as they are. Code for sm_90, without its a,
+/// has the generic ones.
+template <class Catalogue = full_catalogue>
 [[nodiscard]] constexpr std::span<const opt_flags> catalogue(const arch_traits& arch) noexcept {
-  if (arch.features.has(feature::wgmma)) return ogs_policy::hopper_tiles;
-  return {};
+  return detail::tiles_for<Catalogue>(arch);
 }
 
-/// Tiles of the generic path (mma.sync, SM80 and later), which run on every device that has the shared memory.
-[[nodiscard]] constexpr std::span<const opt_flags> generic_catalogue() noexcept { return {}; }
+/// Tiles for the current device and the code that the program has for it; none where the device cannot be asked.
+template <class Catalogue = full_catalogue>
+[[nodiscard]] std::span<const opt_flags> device_catalogue() noexcept {
+  const device_facts device = current_device();
+  if (device.native_error != 0) return {};
+  return detail::tiles_for<Catalogue>(detail::arch_for<Catalogue>(device));
+}
+
+/// Tiles of the generic path (mma.sync, SM80 and later), which run on every device.
+[[nodiscard]] constexpr std::span<const opt_flags> generic_catalogue() noexcept { return ogs_policy::generic_tiles; }
 
 /// The problem that arguments describe, as far as the host can see it: rows of the experts are not known.
 [[nodiscard]] constexpr matmul_problem problem_of(const matmul_args& args) noexcept {
@@ -298,8 +403,9 @@ namespace tilefit::inline v0::cuda {
           .formats = detail::formats_of(args)};
 }
 
-/// The engine's choice for the current device. `constraints` as for make_opt_flags.
-[[nodiscard]] inline selection choose(const matmul_args& args, const opt_flags_constraints& constraints = {}) noexcept {
+/// The engine's choice for the current device among the tiles of a catalogue. `constraints` as for make_opt_flags.
+template <class Catalogue = full_catalogue>
+[[nodiscard]] selection choose(const matmul_args& args, const opt_flags_constraints& constraints = {}) noexcept {
   const device_facts device = current_device();
   if (device.native_error != 0) {
     selection none;
@@ -307,7 +413,8 @@ namespace tilefit::inline v0::cuda {
     none.refused = detail::answer_of_runtime(device.native_error).reason;
     return none;
   }
-  return make_opt_flags(device.arch, problem_of(args), constraints);
+  return make_opt_flags(detail::arch_for<Catalogue>(device), problem_of(args), constraints,
+                        detail::catalogue_policy<Catalogue>{});
 }
 
 /// Whether `launch` would enqueue work: ok, empty, or why not. The workspace is not looked at.
@@ -391,7 +498,7 @@ template <class Catalogue = full_catalogue>
 template <class Catalogue = full_catalogue>
 [[nodiscard]] launch_status launch(const matmul_args& args, cudaStream_t stream,
                                    const launch_options& options = {}) noexcept {
-  const selection choice = choose(args);
+  const selection choice = choose<Catalogue>(args);
   if (!choice.has_tile()) return {.code = choice.status, .reason = choice.refused};
   return launch<Catalogue>(args, choice.flags, stream, options);
 }

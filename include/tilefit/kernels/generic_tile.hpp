@@ -20,12 +20,14 @@ namespace tilefit::inline v0::kernels {
 
 /// block_m tokens x block_n rows of W, 4 or 8 warps. Warps stand side by side along W; with many tokens, two of them
 /// share rows of W and split the tokens, so that a warp multiplies about as many rows as tokens.
-/// `Entry` is a type with the members `flags` (opt_flags) and `x` (dtype).
+/// `Entry` is a type with the members `flags` (opt_flags), `x` (dtype) and `on_hopper` (bool: code for sm_90a has it).
 template <class Entry>
 struct generic_tile {
   static constexpr opt_flags flags = Entry::flags;
   static constexpr dtype x = Entry::x;
+  static constexpr bool on_hopper = Entry::on_hopper;
   static constexpr bool can_split = flags.split_k > 1;
+  static constexpr int groups = 1;  ///< that bring their sums to a meeting
   static constexpr int threads = 32 * flags.num_warps;
   static constexpr int stages = flags.num_stages;
   static constexpr int pieces = stages + 2;            ///< of work that are known at a time

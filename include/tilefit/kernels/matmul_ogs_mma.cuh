@@ -23,6 +23,7 @@
 #include "generic_tile.hpp"
 #include "mma_step.cuh"
 #include "ogs_params.hpp"
+#include "prefetch_rows.cuh"
 #include "schedule.hpp"
 #include "split_sums.cuh"
 #include "widen.cuh"
@@ -441,10 +442,18 @@ class generic_block {
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
     matmul_ogs_mma(const __grid_constant__ ogs_params params) {
-  extern __shared__ __align__(1024) std::byte shared[];
-  device::let_next_grid_start();
-  device::wait_for_previous_grid();
-  generic_block<Tile>(params, {shared}, threadIdx.x).run();
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  constexpr bool wanted = Tile::on_hopper;
+#else
+  constexpr bool wanted = true;
+#endif
+  if constexpr (wanted) {
+    extern __shared__ __align__(1024) std::byte shared[];
+    prefetch_rows(params);
+    device::let_next_grid_start();
+    device::wait_for_previous_grid();
+    generic_block<Tile>(params, {shared}, threadIdx.x).run();
+  }
 }
 
 }  // namespace tilefit::inline v0::kernels
