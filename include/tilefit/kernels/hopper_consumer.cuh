@@ -8,6 +8,7 @@
 
 #include "../detail/math.hpp"
 #include "../device/cuda/barrier.cuh"
+#include "../device/cuda/compiler.cuh"
 #include "../device/cuda/lanes.hpp"
 #include "../device/cuda/wgmma.cuh"
 #include "epilogue.cuh"
@@ -26,8 +27,6 @@ class hopper_consumer {
   static constexpr int atoms = Tile::atoms;
   static constexpr int group_threads = 128;
   static constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
-  /// Widened operands of wgmma: two in turn where few warps must keep the tensor cores busy.
-  static constexpr int buffers = Tile::groups == 2 ? 2 : 1;
 
  public:
   __device__ hopper_consumer(const ogs_params& params, const hopper_storage<Tile>& storage) noexcept
@@ -43,10 +42,13 @@ class hopper_consumer {
     }
   }
 
-  __device__ void run() noexcept {
+  __device__ __forceinline__ void run() noexcept {
     for (;;) {
       device::wait(storage_.full(place_.stage), place_.parity);
-      const work_piece piece = *storage_.piece(place_.stage);
+      work_piece piece = *storage_.piece(place_.stage);
+      for (std::int32_t* const value : {&piece.expert, &piece.first_row, &piece.rows, &piece.slab, &piece.first_step,
+                                        &piece.steps, &piece.first_block, &piece.blocks})
+        *value = device::uniform(*value);
       if (piece.rows == 0) return;
       widths<Tile::width_step>(piece);
     }
@@ -57,7 +59,7 @@ class hopper_consumer {
 
   /// Picks the narrowest width that holds the rows: quarters of block_m, as far as they are multiples of 8.
   template <int Width>
-  __device__ void widths(const work_piece& piece) noexcept {
+  __device__ __forceinline__ void widths(const work_piece& piece) noexcept {
     if constexpr (Width >= Tile::flags.block_m) {
       multiply<Width>(piece);
     } else {
@@ -78,7 +80,7 @@ class hopper_consumer {
   }
 
   template <int Width>
-  __device__ void multiply(const work_piece& piece) noexcept {
+  __device__ __forceinline__ void multiply(const work_piece& piece) noexcept {
     constexpr int blocks = Width / 8;
     row_target target;
     if (thread_ < piece.rows) target = target_of(params_.args, piece.first_row + thread_);
@@ -89,7 +91,7 @@ class hopper_consumer {
 
     float sum[atoms][blocks][4] = {};
     if constexpr (Tile::uses_wgmma)
-      multiply_wgmma<Width>(piece, *reinterpret_cast<float(*)[atoms][blocks * 4]>(&sum));
+      multiply_wgmma<Width>(piece, *reinterpret_cast<float(*)[blocks * 4]>(&sum));
     else
       multiply_mma<Width>(piece, sum);
 
@@ -153,66 +155,76 @@ class hopper_consumer {
     }
   }
 
-  /// One group of wgmma for every 32 K of 16 rows; while it runs, the next are widened into other registers.
+  /// Products of widened K, 64 at a time and with the next stage's words ahead of its turn where the sums leave
+  /// registers for them, else 32 at a time. Every instruction counts: widening takes more issue slots than there are
+  /// to spare.
   template <int Width>
-  __device__ void multiply_wgmma(const work_piece& piece, float (&sum)[atoms][Width / 2]) noexcept {
-    int before = -1;  // stage whose last group may still be under way
+  __device__ __forceinline__ void multiply_wgmma(const work_piece& piece, float (&sum)[Width / 2]) noexcept {
+    constexpr bool ahead = Width <= most_ahead;
+    constexpr int loaded = ahead ? Tile::k_atoms : 1;  // K atoms that are loaded and judged together
     int left = k_atoms_ - piece.first_step * Tile::k_atoms;
-    std::uint32_t a[buffers][2][4];
+    lane_words words[loaded];
+    if (ahead) load_atoms(words, place_.stage, 0);
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
+      if (!ahead && step > 0) device::wait(storage_.full(place_.stage), place_.parity);
       const int stage = place_.stage;
-      if (step > 0) device::wait(storage_.full(stage), place_.parity);
-      device::fence_async_proxy();
-      const std::uint32_t x = device::shared_address(storage_.x(stage));
-#pragma unroll
-      for (int k_atom = 0; k_atom < Tile::k_atoms; ++k_atom) {
-        if (k_atom > 0 && k_atom >= left) break;
-        multiply_wgmma_atom<Width>(stage, k_atom,
-                                   device::swizzled_descriptor(x + static_cast<unsigned>(k_atom * Tile::x_atom_bytes)),
-                                   a, sum, before);
-      }
-      if constexpr (buffers == 1) release(stage);
+      const std::uint64_t x = device::swizzled_descriptor(device::uniform(device::shared_address(storage_.x(stage))));
       place_.advance();
-    }
-    device::wgmma_wait<0>();
-    if constexpr (buffers == 2) release(before);
-  }
-
-  template <int Width, int Buffers>
-  __device__ void multiply_wgmma_atom(int stage, int k_atom, std::uint64_t descriptor,
-                                      std::uint32_t (&a)[Buffers][2][4], float (&sum)[atoms][Width / 2],
-                                      int& before) noexcept {
-    lane_words words[atoms];
-    bool mine = true;
+      device::fence_async_proxy();
 #pragma unroll
-    for (int m = 0; m < atoms; ++m) {
-      load(words[m], stage, k_atom, m);
-      mine = mine && can_fold<Tile::x>(words[m].codes);
-    }
-    const bool folded = __all_sync(0xFFFFFFFFu, mine) != 0;
+      for (int k_atom = 0; k_atom < Tile::k_atoms; k_atom += loaded) {
+        if (k_atom > 0 && k_atom >= left) break;
+        if (!ahead) load_atoms(words, stage, k_atom);
+        std::uint32_t obstacles = 0;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
+        for (int i = 0; i < loaded; ++i) obstacles |= fold_obstacle<Tile::x>(words[i].codes);
+        const bool folded = __all_sync(0xFFFFFFFFu, obstacles == 0) != 0;
 #pragma unroll
-      for (int m = 0; m < atoms; ++m) {
-        const int buffer = (half * atoms + m) % Buffers;
-        const std::uint32_t first = half == 0 ? words[m].words.x : words[m].words.z;
-        const std::uint32_t second = half == 0 ? words[m].words.y : words[m].words.w;
-        widen_folded<Tile::x>(first, second, half, words[m].codes, a[buffer]);
-        if (!folded) [[unlikely]]
-          widen_exactly<Tile::x>(first, second, half, words[m].codes, a[buffer]);
-        device::wgmma_fence();
-#pragma unroll
-        for (int step = 0; step < 2; ++step)
-          device::wgmma_m64k16<Tile::x, Width>(sum[m], a[buffer][step],
-                                               descriptor + static_cast<unsigned>(2 * (2 * half + step)));
-        device::wgmma_commit();
-        device::wgmma_wait<Buffers - 1>();
-        if (Buffers == 2 && half == 0 && m == 0) {
-          if (before >= 0 && before != stage) release(before);
-          before = stage;
+        for (int i = 0; i < loaded; ++i) {
+          if (i > 0 && i >= left) break;
+          const std::uint64_t x_atom = x + static_cast<unsigned>((k_atom + i) * (Tile::x_atom_bytes / 16));
+          if constexpr (ahead) {
+            multiply_halves<Width, 0, 2>(words[i], x_atom, folded, sum);
+            if (i == loaded - 1 && step + 1 < piece.steps) {
+              device::wait(storage_.full(place_.stage), place_.parity);
+              load_atoms(words, place_.stage, 0);
+            }
+            device::wgmma_wait<0>();
+          } else {
+            multiply_halves<Width, 0, 1>(words[i], x_atom, folded, sum);
+            device::wgmma_wait<0>();
+            multiply_halves<Width, 1, 1>(words[i], x_atom, folded, sum);
+            device::wgmma_wait<0>();
+          }
         }
       }
+      release(stage);
     }
+  }
+  static constexpr int most_ahead = 80;
+
+  template <int Count>
+  __device__ __forceinline__ void load_atoms(lane_words (&words)[Count], int stage, int first) const noexcept {
+#pragma unroll
+    for (int i = 0; i < Count; ++i) load(words[i], stage, first + i, 0);
+  }
+
+  /// Enqueues the products of 32-blocks First .. First + Count - 1 of a K atom.
+  template <int Width, int First, int Count>
+  __device__ __forceinline__ static void multiply_halves(const lane_words& words, std::uint64_t x, bool folded,
+                                                         float (&sum)[Width / 2]) noexcept {
+    std::uint32_t a[Count][2][4];
+#pragma unroll
+    for (int i = 0; i < Count; ++i) widen<Tile::x, true>(words, First + i, a[i]);
+    if (!folded) [[unlikely]] {
+#pragma unroll
+      for (int i = 0; i < Count; ++i) widen<Tile::x, false>(words, First + i, a[i]);
+    }
+    device::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < 2 * Count; ++i)
+      device::wgmma_m64k16<Tile::x, Width>(sum, a[i / 2][i % 2], x + static_cast<unsigned>(2 * (2 * First + i)));
+    device::wgmma_commit();
   }
 
   const ogs_params& params_;

@@ -38,6 +38,7 @@ struct hopper_tile {
   static constexpr int atoms = flags.block_n / 16 / consumer_warps;  ///< of a warp
   static constexpr int width_step = flags.block_m <= 32 ? 8 : x == dtype::bf16 ? 16 : flags.block_m / 4;
   static constexpr int x_atom_bytes = flags.block_m * 128;                            ///< 64 K of all tokens
+  static constexpr int x_stage_bytes = k_atoms * x_atom_bytes;
   static constexpr int w_atoms_bytes = 4 * atom_of(weight_layout::mma_m16k64).bytes;  ///< 64 K of a group of 64 rows
   static constexpr int w_group_bytes = k_atoms * w_atoms_bytes;
   static constexpr smem_plan plan =
@@ -50,9 +51,10 @@ struct hopper_tile {
 
   static_assert(flags.block_m % width_step == 0 && width_step % 8 == 0 && flags.block_m <= 128);
   static_assert(flags.block_k % 64 == 0 && flags.block_n % 64 == 0);
+  static_assert(!uses_wgmma || atoms == 1);
   static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == flags.block_n);
   static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
-  static_assert(plan[smem_region::x_values].bytes == k_atoms * x_atom_bytes);
+  static_assert(plan[smem_region::x_values].bytes == x_stage_bytes);
   static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);
 };
 

@@ -23,4 +23,9 @@ __device__ inline std::int64_t hidden(std::int64_t value) noexcept {
   return value;
 }
 
+/// Lane 0's value, known to the compiler as the same in all lanes: what follows from it takes uniform registers and
+/// instructions. All lanes of a warp call.
+__device__ inline std::int32_t uniform(std::int32_t value) noexcept { return __shfl_sync(0xFFFFFFFFu, value, 0); }
+__device__ inline std::uint32_t uniform(std::uint32_t value) noexcept { return __shfl_sync(0xFFFFFFFFu, value, 0); }
+
 }  // namespace tilefit::inline v0::device
