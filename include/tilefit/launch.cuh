@@ -460,7 +460,7 @@ template <class Catalogue = full_catalogue>
   }
   auto* const workspace = static_cast<std::byte*>(args.workspace);
   kernels::ogs_params params{.args = args};
-  params.slabs = static_cast<std::int32_t>(detail::ceil_div(args.n, flags.block_n));
+  params.atoms = static_cast<std::int32_t>(detail::ceil_div(args.n, weight_atom::rows));
   params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, flags.block_k));
   params.split_k = flags.split_k;
   params.arrivals = reinterpret_cast<std::uint32_t*>(workspace);

@@ -32,25 +32,27 @@ class hopper_consumer {
   __device__ hopper_consumer(const ogs_params& params, const hopper_storage<Tile>& storage) noexcept
       : params_(params),
         storage_(storage),
+        warp_(static_cast<int>(threadIdx.x) / 32),
         group_(static_cast<int>(threadIdx.x) / group_threads),
         thread_(static_cast<int>(threadIdx.x) % group_threads),
         k_atoms_(static_cast<int>((params.args.k + 63) / 64)) {
-#pragma unroll
-    for (int m = 0; m < atoms; ++m) {
-      const int atom = static_cast<int>(threadIdx.x) / 32 * atoms + m;
-      atom_[m] = atom / 4 * Tile::w_group_bytes + atom % 4 * atom_bytes;
-    }
+    atom_[0] = warp_ / 4 * Tile::w_group_bytes + warp_ % 4 * atom_bytes;
   }
 
   __device__ __forceinline__ void run() noexcept {
     for (;;) {
       device::wait(storage_.full(place_.stage), place_.parity);
       work_piece piece = *storage_.piece(place_.stage);
-      for (std::int32_t* const value : {&piece.expert, &piece.first_row, &piece.rows, &piece.slab, &piece.first_step,
+      for (std::int32_t* const value : {&piece.expert, &piece.first_row, &piece.first_atom, &piece.first_step,
                                         &piece.steps, &piece.first_block, &piece.blocks})
         *value = device::uniform(*value);
+      piece.rows = static_cast<std::int16_t>(device::uniform(std::int32_t{piece.rows}));
+      piece.atoms = static_cast<std::int16_t>(device::uniform(std::int32_t{piece.atoms}));
       if (piece.rows == 0) return;
-      widths<Tile::width_step>(piece);
+      if (4 * group_ < piece.first_atom % 4 + piece.atoms)
+        widths<Tile::width_step>(piece);
+      else
+        pass(piece);
     }
   }
 
@@ -70,6 +72,15 @@ class hopper_consumer {
     }
   }
 
+  /// Lets the stages of a piece go by.
+  __device__ void pass(const work_piece& piece) noexcept {
+    for (int step = 0; step < piece.steps; ++step) {
+      device::wait(storage_.full(place_.stage), place_.parity);
+      release(place_.stage);
+      place_.advance();
+    }
+  }
+
   __device__ void release(int stage) const noexcept {
     if (thread_ % 32 == 0) device::arrive(storage_.empty(stage));
   }
@@ -84,16 +95,19 @@ class hopper_consumer {
     constexpr int blocks = Width / 8;
     row_target target;
     if (thread_ < piece.rows) target = target_of(params_.args, piece.first_row + thread_);
-    // The atoms of a warp follow each other.
-    const int first_n =
-        piece.slab * Tile::flags.block_n + static_cast<int>(threadIdx.x) / 32 * atoms * weight_atom::rows;
+    // Atoms lie in a stage by groups of four as they do in W: a piece may begin and end within a group.
+    const int skipped = piece.first_atom % 4;
+    const int first_n = (piece.first_atom - skipped + warp_) * weight_atom::rows;
+    const bool mine = warp_ >= skipped && warp_ < skipped + piece.atoms;
     const lane_bias<atoms> bias(params_.args, piece.expert, first_n);
 
     float sum[atoms][blocks][4] = {};
     if constexpr (Tile::uses_wgmma)
       multiply_wgmma<Width>(piece, *reinterpret_cast<float(*)[blocks * 4]>(&sum));
-    else
+    else if (mine)
       multiply_mma<Width>(piece, sum);
+    else
+      pass(piece);
 
     row_target* const targets = storage_.targets(group_, copy_);
     copy_ ^= 1;
@@ -105,8 +119,8 @@ class hopper_consumer {
           !meet<Tile::flags.block_m * Tile::flags.block_n, Tile::groups, group_threads>(
               params_, piece, {.index = group_, .thread = thread_, .barrier = group_barrier + group_}, sum))
         return;
-    store_atoms(params_, first_n, bias, targets, sum);
-    if (params_.present != nullptr && piece.slab == 0 && group_ == 0 && target.row >= 0)
+    if (mine) store_atoms(params_, first_n, bias, targets, sum);
+    if (params_.present != nullptr && piece.first_atom == 0 && group_ == 0 && target.row >= 0)
       params_.present[target.row] = 1;
   }
 
@@ -230,6 +244,7 @@ class hopper_consumer {
   const ogs_params& params_;
   hopper_storage<Tile> storage_;
   lane_offsets lane_;
+  int warp_;
   int group_;
   int thread_;  // of the group
   int k_atoms_;

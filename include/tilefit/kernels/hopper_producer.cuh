@@ -13,6 +13,7 @@
 #include "hopper_tile.cuh"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
+#include "share_walk.cuh"
 #include "tile_walk.cuh"
 
 namespace tilefit::inline v0::kernels {
@@ -30,10 +31,10 @@ class hopper_producer {
   template <bool CopiesW>
   __device__ void run() noexcept {
     const matmul_args& args = params_.args;
-    tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
-                   params_.slabs);
-    const std::int32_t tiles = walk.total();
+    const auto m = static_cast<std::int32_t>(args.m);
     if (Tile::can_split && params_.split_k > 1) {
+      tile_walk walk(args.expert_offsets, args.experts, m, Tile::flags.block_m, params_.atoms, Tile::slab_atoms);
+      const std::int32_t tiles = walk.total();
       const std::int64_t total = std::int64_t{tiles} * params_.steps;
       const std::int64_t blocks = sharing_blocks(tiles, params_.steps, params_.split_k, gridDim.x);
       if (blockIdx.x < blocks && total > 0) {
@@ -45,13 +46,22 @@ class hopper_producer {
           at += piece.steps;
         }
       }
-    } else {
+    } else if (params_.whole_tiles) {
+      tile_walk walk(args.expert_offsets, args.experts, m, Tile::flags.block_m, params_.atoms, Tile::slab_atoms);
+      const std::int32_t tiles = walk.total();
       for (std::int32_t tile = static_cast<std::int32_t>(blockIdx.x); tile < tiles;
            tile += static_cast<std::int32_t>(gridDim.x)) {
         work_piece piece{.steps = params_.steps};
         walk.find(tile, piece);
         copy<CopiesW>(piece);
       }
+    } else {
+      share_walk<Tile::flags.block_m, Tile::width_step, Tile::unit_atoms, Tile::slab_atoms>(
+          args.expert_offsets, args.experts, m, params_.atoms)
+          .each([this](work_piece piece) {
+            piece.steps = params_.steps;
+            copy<CopiesW>(piece);
+          });
     }
     // A stage without bytes, whose piece has no rows: the end.
     await_empty();
@@ -76,32 +86,40 @@ class hopper_producer {
       copy_x(piece);
   }
 
-  /// Lane g copies group g of 64 rows; lane 0 also tells what the piece is.
+  /// Atoms of 64 K side by side: all of a group of 64 rows, as many K as a stage has, are one copy; where some of a
+  /// group are not the piece's, a copy for each 64 K. Lane 0 also tells what the piece is.
   __device__ void copy_w(const work_piece& piece) noexcept {
+    constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
     const matmul_args& args = params_.args;
-    const int all_groups = static_cast<int>((args.n + 63) / 64);
-    const int group = piece.slab * Tile::w_groups + lane_;
-    const int groups = detail::min(Tile::w_groups, all_groups - piece.slab * Tile::w_groups);
-    const int first_atom = piece.first_step * Tile::k_atoms;
-    const auto* from =
-        static_cast<const std::byte*>(args.w.data) +
-        ((std::int64_t{piece.expert} * all_groups + group) * k_atoms_ + first_atom) * Tile::w_atoms_bytes;
+    const int skipped = piece.first_atom % 4;
+    const int slot = lane_ / Tile::k_atoms, k_atom = lane_ % Tile::k_atoms;
+    const int first = slot == 0 ? skipped : 0, last = detail::min(skipped + piece.atoms - 4 * slot, 4);
+    const bool whole = last - first == 4;
+    const int first_k_atom = piece.first_step * Tile::k_atoms + (whole ? 0 : k_atom);
+    const std::int64_t all_groups = (args.n + 63) / 64;
+    const auto* from = static_cast<const std::byte*>(args.w.data) +
+                       ((piece.expert * all_groups + piece.first_atom / 4 + slot) * k_atoms_ + first_k_atom) *
+                           Tile::w_atoms_bytes +
+                       first * atom_bytes;
+    const std::uint32_t to =
+        static_cast<unsigned>(slot * Tile::w_group_bytes + (whole ? 0 : k_atom * Tile::w_atoms_bytes) + first * atom_bytes);
+    const bool copies = last > first && (k_atom == 0 || !whole);
     const std::uint64_t policy =
         Tile::flags.w_cache == cache_hint::evict_first ? device::evict_first_policy() : device::evict_normal_policy();
-    int left = k_atoms_ - first_atom;
+    int left = k_atoms_ - piece.first_step * Tile::k_atoms;
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms, from += Tile::w_group_bytes) {
-      const std::uint32_t bytes = static_cast<unsigned>(detail::min(Tile::k_atoms, left)) * Tile::w_atoms_bytes;
+      const int now = detail::min(Tile::k_atoms, left);
       await_empty();
       const std::uint32_t full = storage_.full(place_.stage);
       if (lane_ == 0) {
         if (step == 0) *storage_.piece(place_.stage) = piece;
-        device::arrive_expecting(full, static_cast<unsigned>(groups) * bytes);
+        device::arrive_expecting(full, static_cast<unsigned>(piece.atoms * now * atom_bytes));
       }
       __syncwarp();
-      if (lane_ < groups)
-        device::bulk_copy(
-            device::shared_address(storage_.w(place_.stage)) + static_cast<unsigned>(lane_ * Tile::w_group_bytes), from,
-            bytes, full, policy);
+      if (copies && (whole || k_atom < now))
+        device::bulk_copy(device::shared_address(storage_.w(place_.stage)) + to, from,
+                          static_cast<unsigned>(whole ? now * Tile::w_atoms_bytes : (last - first) * atom_bytes), full,
+                          policy);
       place_.advance();
     }
   }

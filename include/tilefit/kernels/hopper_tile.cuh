@@ -35,7 +35,9 @@ struct hopper_tile {
   static constexpr int threads = 32 * flags.num_warps;
   static constexpr int k_atoms = flags.block_k / 64;                 ///< of a stage
   static constexpr int w_groups = flags.block_n / 64;                ///< of a slab
-  static constexpr int atoms = flags.block_n / 16 / consumer_warps;  ///< of a warp
+  static constexpr int slab_atoms = flags.block_n / 16;
+  static constexpr int atoms = slab_atoms / consumer_warps;  ///< of a warp
+  static constexpr int unit_atoms = uses_wgmma ? 4 : 1;      ///< between whose borders shares of the columns end
   static constexpr int width_step = flags.block_m <= 32 ? 8 : x == dtype::bf16 ? 16 : flags.block_m / 4;
   static constexpr int x_atom_bytes = flags.block_m * 128;                            ///< 64 K of all tokens
   static constexpr int x_stage_bytes = k_atoms * x_atom_bytes;
@@ -51,7 +53,7 @@ struct hopper_tile {
 
   static_assert(flags.block_m % width_step == 0 && width_step % 8 == 0 && flags.block_m <= 128);
   static_assert(flags.block_k % 64 == 0 && flags.block_n % 64 == 0);
-  static_assert(!uses_wgmma || atoms == 1);
+  static_assert(atoms == 1 && w_groups * k_atoms <= 32);
   static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == flags.block_n);
   static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
   static_assert(plan[smem_region::x_values].bytes == x_stage_bytes);

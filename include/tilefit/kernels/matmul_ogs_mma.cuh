@@ -135,7 +135,7 @@ class generic_copier {
     short_end_ = args.k % Tile::flags.block_k != 0 && piece.first_step + piece.steps == params_.steps;
     // In a slab that lies partly behind n, threads without a group copy the last one there is.
     const int groups = (static_cast<int>(args.n) + device::hidden(63)) / 64;
-    const int group = detail::min(piece.slab * Tile::w_groups + Tile::w_group(thread), groups - 1);
+    const int group = detail::min(piece.first_atom / 4 + Tile::w_group(thread), groups - 1);
     const int k_atoms = (static_cast<int>(args.k) + device::hidden(63)) / 64;
     const int first_atom = piece.first_step * Tile::k_atoms;
     w_from_ = static_cast<const char*>(args.w.data) +
@@ -280,14 +280,14 @@ class generic_block {
   /// A walk that lives as long as the block, or where registers are scarce one for every search.
   struct kept_walk {
     tile_walk walk;
-    __device__ explicit kept_walk(const ogs_params& params) noexcept : walk(walk_of<Tile::flags.block_m>(params)) {}
+    __device__ explicit kept_walk(const ogs_params& params) noexcept : walk(walk_of<Tile::flags.block_m, Tile::flags.block_n / weight_atom::rows>(params)) {}
     __device__ tile_walk& now(const ogs_params&) noexcept { return walk; }
   };
   struct walk_anew {
     tile_walk walk;
-    __device__ explicit walk_anew(const ogs_params& params) noexcept : walk(walk_of<Tile::flags.block_m>(params)) {}
+    __device__ explicit walk_anew(const ogs_params& params) noexcept : walk(walk_of<Tile::flags.block_m, Tile::flags.block_n / weight_atom::rows>(params)) {}
     __device__ tile_walk& now(const ogs_params& params) noexcept {
-      walk = walk_of<Tile::flags.block_m>(params);
+      walk = walk_of<Tile::flags.block_m, Tile::flags.block_n / weight_atom::rows>(params);
       return walk;
     }
   };
@@ -366,7 +366,7 @@ class generic_block {
 
   /// First of this warp's rows of W.
   __device__ std::int32_t first_row(const work_piece& piece) const noexcept {
-    return piece.slab * Tile::flags.block_n + weight_atom::rows * Tile::first_atom(warp_);
+    return weight_atom::rows * (piece.first_atom + Tile::first_atom(warp_));
   }
 
   /// The last warps find out where rows go: the first one finds pieces.
@@ -381,7 +381,7 @@ class generic_block {
   template <int Width>
   __device__ void keep_target(const row_target& target) const noexcept {
     if (const int row = target_row(); row < Width) storage_.targets()[row] = target;
-    if (params_.present != nullptr && storage_.piece(slot_)->slab == 0 && target.row >= 0)
+    if (params_.present != nullptr && storage_.piece(slot_)->first_atom == 0 && target.row >= 0)
       params_.present[target.row] = 1;
   }
 

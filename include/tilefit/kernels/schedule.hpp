@@ -3,8 +3,9 @@
 // Must not know: threads, memory. Walking experts with a warp: tile_walk.cuh.
 //
 // Tiles of an expert are numbered with its row tiles fastest, so that blocks which run side by side read the same
-// weights. Blocks either take whole tiles in turn, or (split) equal runs of the steps of all tiles: then a tile that
-// lies across a border of two runs is summed by every block that has a piece of it.
+// weights. Blocks take whole tiles in turn; or (split) equal runs of the steps of all tiles: then a tile that lies
+// across a border of two runs is summed by every block that has a piece of it; or equal runs of all experts' columns,
+// each with all rows of its expert (shares, share_walk.cuh), where whole tiles would not divide evenly among blocks.
 #pragma once
 
 #include <cstdint>
@@ -51,14 +52,45 @@ TILEFIT_HD constexpr std::int64_t block_of(std::int64_t total, std::int64_t bloc
 /// loads.
 struct alignas(16) work_piece {
   std::int32_t expert = 0;
-  std::int32_t first_row = 0;  ///< of the sorted rows
-  std::int32_t rows = 0;       ///< 1 .. block_m; 0 = there is nothing left
-  std::int32_t slab = 0;       ///< block_n columns from slab * block_n
+  std::int32_t first_row = 0;   ///< of the sorted rows
+  std::int16_t rows = 0;        ///< 1 .. block_m; 0 = there is nothing left
+  std::int16_t atoms = 0;       ///< of 16 columns, 1 .. block_n / 16
+  std::int32_t first_atom = 0;  ///< columns from 16 * first_atom
   std::int32_t first_step = 0;
   std::int32_t steps = 0;
   std::int32_t first_block = 0;  ///< of those that share the tile
   std::int32_t blocks = 1;       ///< that share the tile; more than 1: sums meet in the workspace
 };
+
+/// Time that 16 columns of a row tile take, in proportion to others: widening W, and multiplying `width` tokens.
+/// Fitted to the wgmma loop on an H200: a step of 64 K and 64 columns takes about 1.2 * (88 + width) cycles.
+TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t width) noexcept { return 88 + width; }
+
+/// The same for all rows of an expert, in row tiles of block_m; the last is as wide as its rows, in steps of width_step.
+/// 0 when there are none.
+TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t rows, std::int32_t block_m, std::int32_t width_step) noexcept {
+  const std::int32_t tiles = row_tiles(rows, block_m);
+  if (tiles == 0) return 0;
+  const std::int32_t last = rows - (tiles - 1) * block_m;
+  return (tiles - 1) * column_cost(block_m) + column_cost((last + width_step - 1) / width_step * width_step);
+}
+
+/// Columns that a share of the cost has of one expert: units begin .. end - 1.
+struct unit_run {
+  std::int32_t begin = 0;
+  std::int32_t end = 0;
+};
+
+/// Of an expert whose `units` units of `cost` each start at `before` of the cost of all: those that start in
+/// [share_begin, share_end).
+TILEFIT_HD constexpr unit_run units_of(std::int64_t share_begin, std::int64_t share_end, std::int64_t before,
+                                       std::int32_t cost, std::int32_t units) noexcept {
+  const auto first_from = [&](std::int64_t at) {
+    return static_cast<std::int32_t>(
+        detail::min<std::int64_t>(at <= before ? 0 : (at - before + cost - 1) / cost, units));
+  };
+  return {first_from(share_begin), first_from(share_end)};
+}
 
 /// Piece of the run [at, end) that starts with step `at`, as far as steps decide it.
 TILEFIT_HD constexpr work_piece piece_at(std::int64_t at, std::int64_t end, std::int64_t total, std::int64_t blocks,

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "../detail/config.hpp"
+#include "../detail/math.hpp"
 #include "schedule.hpp"
 
 namespace tilefit::inline v0::kernels {
@@ -14,8 +15,16 @@ namespace tilefit::inline v0::kernels {
 /// asked for in ascending order.
 class tile_walk {
  public:
-  __device__ tile_walk(const std::int32_t* offsets, int experts, std::int32_t m, int block_m, int slabs) noexcept
-      : offsets_(offsets), experts_(experts), m_(m), block_m_(block_m), slabs_(slabs) {
+  /// `atoms`: of all columns; `slab_atoms`: of a tile.
+  __device__ tile_walk(const std::int32_t* offsets, int experts, std::int32_t m, int block_m, int atoms,
+                       int slab_atoms) noexcept
+      : offsets_(offsets),
+        experts_(experts),
+        m_(m),
+        block_m_(block_m),
+        atoms_(atoms),
+        slab_atoms_(slab_atoms),
+        slabs_((atoms + slab_atoms - 1) / slab_atoms) {
     load(0);
   }
 
@@ -31,7 +40,7 @@ class tile_walk {
     return tiles;
   }
 
-  /// Fills in expert, rows and slab of a tile. Requires 0 <= tile < total().
+  /// Fills in expert, rows and columns of a tile. Requires 0 <= tile < total().
   __device__ void find(std::int32_t tile, work_piece& piece) noexcept {
     while (tile - before_ >= group_tiles_) {
       before_ += group_tiles_;
@@ -46,9 +55,10 @@ class tile_walk {
     const std::int32_t first = __shfl_sync(all_lanes, first_, owner);
     const std::int32_t skipped = inside % tiles * block_m_;
     piece.expert = group_ + owner;
-    piece.slab = inside / tiles;
+    piece.first_atom = inside / tiles * slab_atoms_;
+    piece.atoms = static_cast<std::int16_t>(detail::min(slab_atoms_, atoms_ - piece.first_atom));
     piece.first_row = first + skipped;
-    piece.rows = rows - skipped < block_m_ ? rows - skipped : block_m_;
+    piece.rows = static_cast<std::int16_t>(detail::min(rows - skipped, block_m_));
   }
 
  private:
@@ -80,6 +90,8 @@ class tile_walk {
   int experts_;
   std::int32_t m_;
   int block_m_;
+  int atoms_;
+  int slab_atoms_;
   int slabs_;
   int group_ = 0;
   std::int32_t before_ = 0;       // tiles of the groups before this one
