@@ -105,7 +105,8 @@ compiled_kernel kernel_of(const arch_traits& arch, int index) noexcept {
       using tile = kernels::generic_tile<generic_entry<Catalogue, Index, X>>;
       kernel = describe<tile>(kernels::matmul_ogs_mma<tile>);
     });
-  kernel.blocks_per_sm = clamp(blocks_per_sm(arch, kernel.smem_bytes, kernel.threads), 1, max(kernel.blocks_per_sm, 1));
+  const int fitting = blocks_per_sm(arch, kernel.smem_bytes, kernel.threads);
+  kernel.blocks_per_sm = max(min(fitting, kernel.blocks_per_sm), 1);
   return kernel;
 }
 
