@@ -7,17 +7,14 @@
 
 #include <cuda_runtime.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
 
+#include "compiled_kernels.cuh"
 #include "detail/math.hpp"
 #include "device/cuda/launch_control.cuh"
 #include "dispatch.hpp"
-#include "kernels/matmul_ogs_hopper.cuh"
-#include "kernels/matmul_ogs_mma.cuh"
 #include "kernels/ogs_params.hpp"
 #include "kernels/reduce_topk.cuh"
 #include "kernels/schedule.hpp"
@@ -34,144 +31,9 @@ namespace tilefit::inline v0::cuda {
 inline constexpr std::size_t zeroed_workspace_bytes = 65'536;
 inline constexpr std::size_t workspace_alignment = 256;
 
-/// The kernels that a program compiles: every tile, bf16 and fp16 X. A program that wants fewer passes a type of its
-/// own with these members to `launch` and its companions; `choose` then chooses among them. Code for sm_90a has the
-/// Hopper tiles, all other code the generic ones.
-struct full_catalogue {
-  static constexpr std::span<const opt_flags> hopper_tiles = ogs_policy::hopper_tiles;
-  static constexpr std::span<const opt_flags> generic_tiles = ogs_policy::generic_tiles;
-  static constexpr bool bf16 = true;
-  static constexpr bool fp16 = true;
-};
-
-/// The generic tiles alone, for sm_90a too. Optional member `within`: no more of an SM is used than this architecture
-/// has, so that a larger device shows how a smaller one's tiles work.
-struct generic_kernels {
-  static constexpr std::span<const opt_flags> hopper_tiles = {};
-  static constexpr std::span<const opt_flags> generic_tiles = ogs_policy::generic_tiles;
-  static constexpr bool bf16 = true;
-  static constexpr bool fp16 = true;
-  static constexpr arch_id within = arch_id::sm_120;
-};
-
 }  // namespace tilefit::inline v0::cuda
 
 namespace tilefit::inline v0::detail {
-
-/// Entries of a catalogue as types: g++ 12 crashes on flags as a dependent template argument.
-template <class Catalogue, int Index, dtype X>
-struct hopper_entry {
-  static constexpr opt_flags flags = Catalogue::hopper_tiles[Index];
-  static constexpr dtype x = X;
-};
-template <class Catalogue, int Index, dtype X>
-struct generic_entry {
-  static constexpr opt_flags flags = Catalogue::generic_tiles[Index];
-  static constexpr dtype x = X;
-  /// Code for sm_90a has its own kernels, unless the catalogue leaves them out.
-  static constexpr bool on_hopper = Catalogue::hopper_tiles.empty();
-};
-
-/// A kernel that was found for flags, and what launching it takes.
-struct compiled_kernel {
-  using function = void (*)(kernels::ogs_params);
-  function run = nullptr;
-  int smem_bytes = 0;
-  int threads = 0;
-  int blocks_per_sm = 1;
-  int groups = 2;  ///< that count arrivals each for themselves
-};
-
-template <class Tile>
-constexpr compiled_kernel describe(compiled_kernel::function run) noexcept {
-  return {.run = run,
-          .smem_bytes = static_cast<int>(Tile::plan.total_bytes()),
-          .threads = Tile::threads,
-          .blocks_per_sm = Tile::blocks_per_sm,
-          .groups = Tile::groups};
-}
-
-/// Tiles of a catalogue that run on an architecture, as `arch_for` gives it.
-template <class Catalogue>
-constexpr std::span<const opt_flags> tiles_for(const arch_traits& arch) noexcept {
-  if (arch.features.has(feature::wgmma)) return Catalogue::hopper_tiles;
-  return arch.features.has(feature::mma_sync) ? Catalogue::generic_tiles : std::span<const opt_flags>{};
-}
-
-template <class Catalogue, dtype X>
-compiled_kernel kernel_of(const arch_traits& arch, int index) noexcept {
-  compiled_kernel kernel;
-  if (arch.features.has(feature::wgmma))
-    with_index<static_cast<int>(Catalogue::hopper_tiles.size())>(index, [&]<int Index>() {
-      using tile = kernels::hopper_tile<hopper_entry<Catalogue, Index, X>>;
-      kernel = describe<tile>(kernels::matmul_ogs_hopper<tile>);
-    });
-  else
-    with_index<static_cast<int>(Catalogue::generic_tiles.size())>(index, [&]<int Index>() {
-      using tile = kernels::generic_tile<generic_entry<Catalogue, Index, X>>;
-      kernel = describe<tile>(kernels::matmul_ogs_mma<tile>);
-    });
-  kernel.blocks_per_sm = clamp(blocks_per_sm(arch, kernel.smem_bytes, kernel.threads), 1, max(kernel.blocks_per_sm, 1));
-  return kernel;
-}
-
-/// False when the program's code for this device is known to lack sm_90a's instructions: it was compiled for sm_90.
-inline bool has_hopper_code(int device) noexcept {
-  constexpr int most_devices = 64;
-  static std::atomic<std::int8_t> kept[most_devices];  // 0 = unknown, 1 = it is there, 2 = it is not
-  const bool keeps = device >= 0 && device < most_devices;
-  if (keeps)
-    if (const std::int8_t known = kept[device].load(std::memory_order_relaxed); known != 0) return known == 1;
-  cudaFuncAttributes facts = {};
-  if (cudaFuncGetAttributes(&facts, kernels::tells_hopper_code<>) != cudaSuccess) {
-    (void)cudaGetLastError();  // the launch will say what is wrong
-    return true;
-  }
-  const bool there = facts.sharedSizeBytes < kernels::without_hopper_bytes;
-  if (keeps) kept[device].store(there ? 1 : 2, std::memory_order_relaxed);
-  return there;
-}
-
-/// What the kernels of a catalogue take a device for.
-template <class Catalogue>
-arch_traits arch_for(const cuda::device_facts& device) noexcept {
-  arch_traits arch = device.arch;
-  if (arch.features.has(feature::wgmma) && (Catalogue::hopper_tiles.empty() || !has_hopper_code(device.device)))
-    arch.features.bits &= ~static_cast<std::uint32_t>(feature::wgmma);
-  if constexpr (requires { Catalogue::within; }) {
-    constexpr arch_traits most = traits_of(Catalogue::within);
-    arch.smem_block_bytes = min(arch.smem_block_bytes, most.smem_block_bytes);
-    arch.smem_sm_bytes = min(arch.smem_sm_bytes, most.smem_sm_bytes);
-    arch.threads_per_sm = min(arch.threads_per_sm, most.threads_per_sm);
-    arch.blocks_per_sm = min(arch.blocks_per_sm, most.blocks_per_sm);
-  }
-  return arch;
-}
-
-/// ogs_policy with the tiles that are compiled.
-template <class Catalogue>
-struct catalogue_policy : ogs_policy {
-  constexpr std::span<const opt_flags> candidates(const arch_traits& arch, const matmul_problem&) const noexcept {
-    return tiles_for<Catalogue>(arch);
-  }
-};
-
-/// What to compile with, so that a program has code for a device.
-constexpr std::string_view missing_code(const arch_traits& arch) noexcept {
-  switch (arch.compute_capability) {
-    case 80: return "compile with -gencode arch=compute_80,code=sm_80";
-    case 86: return "compile with -gencode arch=compute_86,code=sm_86";
-    case 87: return "compile with -gencode arch=compute_87,code=sm_87";
-    case 89: return "compile with -gencode arch=compute_89,code=sm_89";
-    case 90: return "compile with -gencode arch=compute_90a,code=sm_90a";
-    case 100: return "compile with -gencode arch=compute_100,code=sm_100";
-    case 103: return "compile with -gencode arch=compute_103,code=sm_103";
-    case 110: return "compile with -gencode arch=compute_110,code=sm_110";
-    case 120: return "compile with -gencode arch=compute_120,code=sm_120";
-    case 121: return "compile with -gencode arch=compute_121,code=sm_121";
-    default: return "compile with -gencode arch=compute_80,code=compute_80, which the driver translates";
-  }
-}
 
 /// Formats and epilogue of arguments.
 constexpr matmul_formats formats_of(const matmul_args& args) noexcept {
@@ -259,8 +121,12 @@ struct launch_plan {
   arch_traits arch{};
   compiled_kernel kernel{};
   int blocks = 0;
+  bool whole_tiles = true;  ///< else blocks take equal shares of the columns
   workspace_plan workspace{};
 };
+
+/// Tiles to a block from which the Hopper kernels take whole tiles.
+inline constexpr int whole_tiles_from = 8;
 
 template <class Catalogue>
 launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcept {
@@ -327,9 +193,16 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .must_be = relation::at_most,
                    .limit = plan.arch.smem_block_bytes});
   const int sms = max(plan.arch.sm_count - max(flags.idle_sms, 0), 1);
-  const std::int64_t most = flags.split_k > 1 ? saturating_mul(tiles, steps) : tiles;
-  plan.blocks =
-      static_cast<int>(min<std::int64_t>(std::int64_t{sms} * plan.kernel.blocks_per_sm, max<std::int64_t>(most, 1)));
+  const std::int64_t resident = std::int64_t{sms} * plan.kernel.blocks_per_sm;
+  // Where every block has many tiles they divide evenly enough, and those side by side share their W.
+  plan.whole_tiles =
+      !plan.arch.features.has(feature::wgmma) || args.m / flags.block_m * slabs >= whole_tiles_from * resident ||
+      saturating_mul(kernels::most_row_tiles(args.m, args.experts, flags.block_m),
+                     ceil_div(args.n, weight_atom::rows) * kernels::column_cost(flags.block_m)) > INT32_MAX;
+  const std::int64_t most = flags.split_k > 1  ? saturating_mul(tiles, steps)
+                            : plan.whole_tiles ? tiles
+                                               : saturating_mul(tiles, flags.block_n / weight_atom::rows);
+  plan.blocks = static_cast<int>(min<std::int64_t>(resident, max<std::int64_t>(most, 1)));
   plan.workspace = plan_workspace(args, flags, plan.blocks);
   if (std::int64_t{4} * plan.blocks * plan.kernel.groups > static_cast<std::int64_t>(cuda::zeroed_workspace_bytes))
     return refuse({.status = status_code::unsupported_feature,
@@ -462,6 +335,7 @@ template <class Catalogue = full_catalogue>
   kernels::ogs_params params{.args = args};
   params.atoms = static_cast<std::int32_t>(detail::ceil_div(args.n, weight_atom::rows));
   params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, flags.block_k));
+  params.whole_tiles = plan.whole_tiles;
   params.split_k = flags.split_k;
   params.arrivals = reinterpret_cast<std::uint32_t*>(workspace);
   params.partials = reinterpret_cast<float*>(workspace + at.partials_at);

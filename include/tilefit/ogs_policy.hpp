@@ -200,7 +200,10 @@ struct ogs_policy {
       path.narrow_gflops = path.gflops * 6 / 10;
       path.narrow_widen_slots = default_cost_constants.widen_slots;
     }
-    if (loop == ogs_loop::mma_sync) path.row_step = 8;
+    if (loop == ogs_loop::mma_sync) {
+      path.row_step = 8;
+      path.resident_blocks = 2;
+    }
     return path;
   }
 

@@ -30,14 +30,7 @@ class hopper_consumer {
 
  public:
   __device__ hopper_consumer(const ogs_params& params, const hopper_storage<Tile>& storage) noexcept
-      : params_(params),
-        storage_(storage),
-        warp_(static_cast<int>(threadIdx.x) / 32),
-        group_(static_cast<int>(threadIdx.x) / group_threads),
-        thread_(static_cast<int>(threadIdx.x) % group_threads),
-        k_atoms_(static_cast<int>((params.args.k + 63) / 64)) {
-    atom_[0] = warp_ / 4 * Tile::w_group_bytes + warp_ % 4 * atom_bytes;
-  }
+      : params_(params), storage_(storage), k_atoms_(static_cast<int>((params.args.k + 63) / 64)) {}
 
   __device__ __forceinline__ void run() noexcept {
     for (;;) {
@@ -49,7 +42,7 @@ class hopper_consumer {
       piece.rows = static_cast<std::int16_t>(device::uniform(std::int32_t{piece.rows}));
       piece.atoms = static_cast<std::int16_t>(device::uniform(std::int32_t{piece.atoms}));
       if (piece.rows == 0) return;
-      if (4 * group_ < piece.first_atom % 4 + piece.atoms)
+      if (4 * group() < (Tile::uses_wgmma ? 0 : piece.first_atom % 4) + piece.atoms)
         widths<Tile::width_step>(piece);
       else
         pass(piece);
@@ -57,6 +50,11 @@ class hopper_consumer {
   }
 
  private:
+  // Worked out where they are needed: registers are scarce.
+  __device__ static int warp() noexcept { return static_cast<int>(threadIdx.x) / 32; }
+  __device__ static int group() noexcept { return device::hidden(static_cast<int>(threadIdx.x)) / group_threads; }
+  __device__ static int thread() noexcept { return static_cast<int>(threadIdx.x) % group_threads; }  // of the group
+
   static constexpr int group_barrier = 1;  // and the next
 
   /// Picks the narrowest width that holds the rows: quarters of block_m, as far as they are multiples of 8.
@@ -82,11 +80,12 @@ class hopper_consumer {
   }
 
   __device__ void release(int stage) const noexcept {
-    if (thread_ % 32 == 0) device::arrive(storage_.empty(stage));
+    if (thread() % 32 == 0) device::arrive(storage_.empty(stage));
   }
 
   __device__ void load(lane_words& words, int stage, int k_atom, int m) const noexcept {
-    const std::byte* const atom = storage_.w(stage) + atom_[m] + k_atom * 4 * atom_bytes;
+    const std::byte* const atom =
+        storage_.w(stage) + warp() / 4 * Tile::w_group_bytes + warp() % 4 * atom_bytes + k_atom * 4 * atom_bytes;
     words.load(atom + lane_.values, atom + lane_.scales);
   }
 
@@ -94,11 +93,11 @@ class hopper_consumer {
   __device__ __forceinline__ void multiply(const work_piece& piece) noexcept {
     constexpr int blocks = Width / 8;
     row_target target;
-    if (thread_ < piece.rows) target = target_of(params_.args, piece.first_row + thread_);
+    if (thread() < piece.rows) target = target_of(params_.args, piece.first_row + thread());
     // Atoms lie in a stage by groups of four as they do in W: a piece may begin and end within a group.
-    const int skipped = piece.first_atom % 4;
-    const int first_n = (piece.first_atom - skipped + warp_) * weight_atom::rows;
-    const bool mine = warp_ >= skipped && warp_ < skipped + piece.atoms;
+    const int skipped = Tile::uses_wgmma ? 0 : piece.first_atom % 4;
+    const int first_n = (piece.first_atom - skipped + warp()) * weight_atom::rows;
+    const bool mine = Tile::uses_wgmma || (warp() >= skipped && warp() < skipped + piece.atoms);
     const lane_bias<atoms> bias(params_.args, piece.expert, first_n);
 
     float sum[atoms][blocks][4] = {};
@@ -109,18 +108,18 @@ class hopper_consumer {
     else
       pass(piece);
 
-    row_target* const targets = storage_.targets(group_, copy_);
+    row_target* const targets = storage_.targets(group(), copy_);
     copy_ ^= 1;
-    if (thread_ < Width) targets[thread_] = target;
-    device::named_barrier(group_barrier + group_, group_threads);
+    if (thread() < Width) targets[thread()] = target;
+    device::named_barrier(group_barrier + group(), group_threads);
 
     if constexpr (Tile::can_split)
       if (piece.blocks > 1 &&
           !meet<Tile::flags.block_m * Tile::flags.block_n, Tile::groups, group_threads>(
-              params_, piece, {.index = group_, .thread = thread_, .barrier = group_barrier + group_}, sum))
+              params_, piece, {.index = group(), .thread = thread(), .barrier = group_barrier + group()}, sum))
         return;
     if (mine) store_atoms(params_, first_n, bias, targets, sum);
-    if (params_.present != nullptr && piece.first_atom == 0 && group_ == 0 && target.row >= 0)
+    if (params_.present != nullptr && piece.first_atom == 0 && group() == 0 && target.row >= 0)
       params_.present[target.row] = 1;
   }
 
@@ -244,11 +243,7 @@ class hopper_consumer {
   const ogs_params& params_;
   hopper_storage<Tile> storage_;
   lane_offsets lane_;
-  int warp_;
-  int group_;
-  int thread_;  // of the group
   int k_atoms_;
-  int atom_[atoms];  // bytes from the start of W in a stage to this warp's atoms
   int copy_ = 0;
   ring_place<Tile::flags.num_stages> place_;
 };

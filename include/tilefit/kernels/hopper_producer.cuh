@@ -8,6 +8,7 @@
 
 #include "../detail/math.hpp"
 #include "../device/cuda/barrier.cuh"
+#include "../device/cuda/compiler.cuh"
 #include "../device/cuda/copy.cuh"
 #include "../device/cuda/lanes.hpp"
 #include "hopper_tile.cuh"
@@ -56,9 +57,8 @@ class hopper_producer {
         copy<CopiesW>(piece);
       }
     } else {
-      share_walk<Tile::flags.block_m, Tile::width_step, Tile::unit_atoms, Tile::slab_atoms>(
-          args.expert_offsets, args.experts, m, params_.atoms)
-          .each([this](work_piece piece) {
+      share_walk<Tile::flags.block_m, Tile::width_step, Tile::unit_atoms, Tile::slab_atoms>(params_).each(
+          [this](work_piece piece) {
             piece.steps = params_.steps;
             copy<CopiesW>(piece);
           });
@@ -92,17 +92,18 @@ class hopper_producer {
     constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
     const matmul_args& args = params_.args;
     const int skipped = piece.first_atom % 4;
-    const int slot = lane_ / Tile::k_atoms, k_atom = lane_ % Tile::k_atoms;
+    const int lane = device::hidden(lane_);
+    const int slot = lane / Tile::k_atoms, k_atom = lane % Tile::k_atoms;
     const int first = slot == 0 ? skipped : 0, last = detail::min(skipped + piece.atoms - 4 * slot, 4);
     const bool whole = last - first == 4;
     const int first_k_atom = piece.first_step * Tile::k_atoms + (whole ? 0 : k_atom);
     const std::int64_t all_groups = (args.n + 63) / 64;
-    const auto* from = static_cast<const std::byte*>(args.w.data) +
-                       ((piece.expert * all_groups + piece.first_atom / 4 + slot) * k_atoms_ + first_k_atom) *
-                           Tile::w_atoms_bytes +
-                       first * atom_bytes;
-    const std::uint32_t to =
-        static_cast<unsigned>(slot * Tile::w_group_bytes + (whole ? 0 : k_atom * Tile::w_atoms_bytes) + first * atom_bytes);
+    const auto* from =
+        static_cast<const std::byte*>(args.w.data) +
+        ((piece.expert * all_groups + piece.first_atom / 4 + slot) * k_atoms_ + first_k_atom) * Tile::w_atoms_bytes +
+        first * atom_bytes;
+    const std::uint32_t to = static_cast<unsigned>(slot * Tile::w_group_bytes +
+                                                   (whole ? 0 : k_atom * Tile::w_atoms_bytes) + first * atom_bytes);
     const bool copies = last > first && (k_atom == 0 || !whole);
     const std::uint64_t policy =
         Tile::flags.w_cache == cache_hint::evict_first ? device::evict_first_policy() : device::evict_normal_policy();
@@ -130,8 +131,9 @@ class hopper_producer {
     constexpr int rows_at_once = 4 * Tile::x_warps;
     constexpr int most_rows = (Tile::flags.block_m + rows_at_once - 1) / rows_at_once;
     const matmul_args& args = params_.args;
-    const int chunk = lane_ % 8;
-    const int row0 = lane_ / 8 + 4 * (static_cast<int>(threadIdx.x) / 32 - Tile::consumer_warps - 1);
+    const int lane = device::hidden(lane_);
+    const int chunk = lane % 8;
+    const int row0 = lane / 8 + 4 * (static_cast<int>(threadIdx.x) / 32 - Tile::consumer_warps - 1);
     std::uint32_t offset[most_rows];  // of a row of X, in chunks of 16 bytes
     std::uint32_t present = 0;
     const char* x =

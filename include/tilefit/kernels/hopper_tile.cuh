@@ -33,13 +33,13 @@ struct hopper_tile {
   static constexpr int registers_of_producers = flags.num_warps == 12 ? 72 : 64;
   static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
   static constexpr int threads = 32 * flags.num_warps;
-  static constexpr int k_atoms = flags.block_k / 64;                 ///< of a stage
-  static constexpr int w_groups = flags.block_n / 64;                ///< of a slab
+  static constexpr int k_atoms = flags.block_k / 64;   ///< of a stage
+  static constexpr int w_groups = flags.block_n / 64;  ///< of a slab
   static constexpr int slab_atoms = flags.block_n / 16;
   static constexpr int atoms = slab_atoms / consumer_warps;  ///< of a warp
   static constexpr int unit_atoms = uses_wgmma ? 4 : 1;      ///< between whose borders shares of the columns end
   static constexpr int width_step = flags.block_m <= 32 ? 8 : x == dtype::bf16 ? 16 : flags.block_m / 4;
-  static constexpr int x_atom_bytes = flags.block_m * 128;                            ///< 64 K of all tokens
+  static constexpr int x_atom_bytes = flags.block_m * 128;  ///< 64 K of all tokens
   static constexpr int x_stage_bytes = k_atoms * x_atom_bytes;
   static constexpr int w_atoms_bytes = 4 * atom_of(weight_layout::mma_m16k64).bytes;  ///< 64 K of a group of 64 rows
   static constexpr int w_group_bytes = k_atoms * w_atoms_bytes;

@@ -19,7 +19,7 @@ enum class store_kind : std::uint8_t {
 
 /// Kernel parameter.
 struct ogs_params {
-  matmul_args args{};  ///< y replaced by `parts` of the workspace when rows are summed over topk afterwards
+  matmul_args args{};        ///< y replaced by `parts` of the workspace when rows are summed over topk afterwards
   std::int32_t atoms = 0;    ///< of 16 columns
   std::int32_t steps = 0;    ///< block_k pieces of K
   bool whole_tiles = true;   ///< else, and when split_k is 1, each block takes an equal share of all columns

@@ -1,5 +1,6 @@
 // L5: what a matmul_ogs kernel reads first, brought close before it is known who needs it.
-// Knows: the arrays of rows and their indices. Must not know: tiles.
+// Knows: the arrays of rows and their indices.
+// Must not know: tiles.
 #pragma once
 
 #include <cstddef>

@@ -66,9 +66,10 @@ struct alignas(16) work_piece {
 /// Fitted to the wgmma loop on an H200: a step of 64 K and 64 columns takes about 1.2 * (88 + width) cycles.
 TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t width) noexcept { return 88 + width; }
 
-/// The same for all rows of an expert, in row tiles of block_m; the last is as wide as its rows, in steps of width_step.
-/// 0 when there are none.
-TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t rows, std::int32_t block_m, std::int32_t width_step) noexcept {
+/// The same for all rows of an expert, in row tiles of block_m; the last is as wide as its rows, in steps of
+/// width_step. 0 when there are none.
+TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t rows, std::int32_t block_m,
+                                              std::int32_t width_step) noexcept {
   const std::int32_t tiles = row_tiles(rows, block_m);
   if (tiles == 0) return 0;
   const std::int32_t last = rows - (tiles - 1) * block_m;
@@ -83,11 +84,10 @@ struct unit_run {
 
 /// Of an expert whose `units` units of `cost` each start at `before` of the cost of all: those that start in
 /// [share_begin, share_end).
-TILEFIT_HD constexpr unit_run units_of(std::int64_t share_begin, std::int64_t share_end, std::int64_t before,
+TILEFIT_HD constexpr unit_run units_of(std::int32_t share_begin, std::int32_t share_end, std::int32_t before,
                                        std::int32_t cost, std::int32_t units) noexcept {
-  const auto first_from = [&](std::int64_t at) {
-    return static_cast<std::int32_t>(
-        detail::min<std::int64_t>(at <= before ? 0 : (at - before + cost - 1) / cost, units));
+  const auto first_from = [&](std::int32_t at) {
+    return at <= before ? 0 : detail::min((at - before - 1) / cost + 1, units);
   };
   return {first_from(share_begin), first_from(share_end)};
 }

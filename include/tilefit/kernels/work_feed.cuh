@@ -19,7 +19,8 @@ namespace tilefit::inline v0::kernels {
 template <int BlockM, int SlabAtoms>
 __device__ inline tile_walk walk_of(const ogs_params& params) noexcept {
   const matmul_args& args = params.args;
-  return tile_walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), BlockM, params.atoms, SlabAtoms);
+  return tile_walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), BlockM, params.atoms,
+                   SlabAtoms);
 }
 
 /// All lanes of a warp construct it and call it, with the same arguments. MaySplit: whether the launch may ask for runs

@@ -1,5 +1,6 @@
 // L4: words with the compiler.
-// Knows: what keeps it from moving computations. Must not know: what is computed.
+// Knows: what keeps it from moving computations.
+// Must not know: what is computed.
 #pragma once
 
 #include <cstdint>
