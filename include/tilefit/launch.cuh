@@ -90,15 +90,20 @@ inline refusal refuse_args(const matmul_args& args) noexcept {
   return {};
 }
 
+/// At the end of what is zeroed (ogs_params::tickets).
+inline constexpr int ticket_bytes = 8;
+
 /// Where the parts of a workspace lie, in bytes from its start.
 struct workspace_plan {
   std::int64_t present_at = 0;  ///< a byte for each row before the sum over topk
   std::int64_t parts_at = 0;    ///< fp32 rows before the sum over topk
   std::int64_t partials_at = 0;
+  bool required = false;  ///< else a launch does without, when it is given none
   std::int64_t bytes = 0;
 };
 
-inline workspace_plan plan_workspace(const matmul_args& args, const opt_flags& flags, int blocks) noexcept {
+inline workspace_plan plan_workspace(const matmul_args& args, const opt_flags& flags, int blocks,
+                                     bool draws_tickets) noexcept {
   workspace_plan plan;
   std::int64_t at = cuda::zeroed_workspace_bytes;
   const auto place = [&at](std::int64_t bytes) {
@@ -110,8 +115,8 @@ inline workspace_plan plan_workspace(const matmul_args& args, const opt_flags& f
   plan.present_at = place(slots);
   plan.parts_at = place(saturating_mul(slots, 4 * output_columns(args)));
   plan.partials_at = place(flags.split_k > 1 ? std::int64_t{8} * blocks * flags.block_m * flags.block_n : 0);
-  const bool needed = flags.split_k > 1 || slots > 0;
-  plan.bytes = needed ? at : 0;
+  plan.required = flags.split_k > 1 || slots > 0;
+  plan.bytes = plan.required ? at : draws_tickets ? std::int64_t{cuda::zeroed_workspace_bytes} : 0;
   return plan;
 }
 
@@ -121,12 +126,8 @@ struct launch_plan {
   arch_traits arch{};
   compiled_kernel kernel{};
   int blocks = 0;
-  bool whole_tiles = true;  ///< else blocks take equal shares of the columns
   workspace_plan workspace{};
 };
-
-/// Tiles to a block from which the Hopper kernels take whole tiles.
-inline constexpr int whole_tiles_from = 8;
 
 template <class Catalogue>
 launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcept {
@@ -194,17 +195,13 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .limit = plan.arch.smem_block_bytes});
   const int sms = max(plan.arch.sm_count - max(flags.idle_sms, 0), 1);
   const std::int64_t resident = std::int64_t{sms} * plan.kernel.blocks_per_sm;
-  // Where every block has many tiles they divide evenly enough, and those side by side share their W.
-  plan.whole_tiles =
-      !plan.arch.features.has(feature::wgmma) || args.m / flags.block_m * slabs >= whole_tiles_from * resident ||
-      saturating_mul(kernels::most_row_tiles(args.m, args.experts, flags.block_m),
-                     ceil_div(args.n, weight_atom::rows) * kernels::column_cost(flags.block_m)) > INT32_MAX;
-  const std::int64_t most = flags.split_k > 1  ? saturating_mul(tiles, steps)
-                            : plan.whole_tiles ? tiles
-                                               : saturating_mul(tiles, flags.block_n / weight_atom::rows);
+  // The Hopper kernels cut tiles into as many as four.
+  const std::int64_t pieces = plan.arch.features.has(feature::wgmma) ? saturating_mul(tiles, 4) : tiles;
+  const std::int64_t most = flags.split_k > 1 ? saturating_mul(tiles, steps) : pieces;
   plan.blocks = static_cast<int>(min<std::int64_t>(resident, max<std::int64_t>(most, 1)));
-  plan.workspace = plan_workspace(args, flags, plan.blocks);
-  if (std::int64_t{4} * plan.blocks * plan.kernel.groups > static_cast<std::int64_t>(cuda::zeroed_workspace_bytes))
+  plan.workspace = plan_workspace(args, flags, plan.blocks, plan.arch.features.has(feature::wgmma));
+  constexpr std::int64_t zeroed = cuda::zeroed_workspace_bytes;
+  if (std::int64_t{4} * plan.blocks * plan.kernel.groups + ticket_bytes > zeroed)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "blocks of the grid",
                    .value = plan.blocks,
@@ -296,7 +293,9 @@ template <class Catalogue = full_catalogue>
   return detail::plan_launch<Catalogue>(args, flags).status;
 }
 
-/// Bytes of matmul_args::workspace that a launch takes, 0 when it takes none. Aligned to `workspace_alignment`.
+/// Bytes of matmul_args::workspace that a launch makes use of, 0 when it needs none. Aligned to `workspace_alignment`.
+/// Without sums over topk and splits along K a launch also runs without a workspace, and is slower on Hopper: blocks
+/// then take tiles in a fixed turn.
 template <class Catalogue = full_catalogue>
 [[nodiscard]] std::size_t workspace_bytes(const matmul_args& args, const opt_flags& flags) noexcept {
   return static_cast<std::size_t>(detail::plan_launch<Catalogue>(args, flags).workspace.bytes);
@@ -321,7 +320,7 @@ template <class Catalogue = full_catalogue>
   const detail::launch_plan plan = detail::plan_launch<Catalogue>(args, flags);
   if (plan.status.code != status_code::ok) return plan.status;
   const detail::workspace_plan& at = plan.workspace;
-  if (at.bytes > 0) {
+  if (at.required || args.workspace != nullptr) {
     if (args.workspace == nullptr) return detail::answer(detail::missing("workspace"));
     if (args.workspace_bytes < static_cast<std::size_t>(at.bytes))
       return detail::answer(detail::bad_number("workspace_bytes", static_cast<std::int64_t>(args.workspace_bytes),
@@ -335,7 +334,8 @@ template <class Catalogue = full_catalogue>
   kernels::ogs_params params{.args = args};
   params.atoms = static_cast<std::int32_t>(detail::ceil_div(args.n, weight_atom::rows));
   params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, flags.block_k));
-  params.whole_tiles = plan.whole_tiles;
+  if (workspace != nullptr && at.bytes > 0)
+    params.tickets = reinterpret_cast<std::uint32_t*>(workspace + zeroed_workspace_bytes - detail::ticket_bytes);
   params.split_k = flags.split_k;
   params.arrivals = reinterpret_cast<std::uint32_t*>(workspace);
   params.partials = reinterpret_cast<float*>(workspace + at.partials_at);

@@ -14,7 +14,7 @@
 #include "hopper_tile.cuh"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
-#include "share_walk.cuh"
+#include "ticket_walk.cuh"
 #include "tile_walk.cuh"
 
 namespace tilefit::inline v0::kernels {
@@ -31,38 +31,10 @@ class hopper_producer {
 
   template <bool CopiesW>
   __device__ void run() noexcept {
-    const matmul_args& args = params_.args;
-    const auto m = static_cast<std::int32_t>(args.m);
-    if (Tile::can_split && params_.split_k > 1) {
-      tile_walk walk(args.expert_offsets, args.experts, m, Tile::flags.block_m, params_.atoms, Tile::slab_atoms);
-      const std::int32_t tiles = walk.total();
-      const std::int64_t total = std::int64_t{tiles} * params_.steps;
-      const std::int64_t blocks = sharing_blocks(tiles, params_.steps, params_.split_k, gridDim.x);
-      if (blockIdx.x < blocks && total > 0) {
-        const step_run run = run_of(total, blocks, blockIdx.x);
-        for (std::int64_t at = run.begin; at < run.end;) {
-          work_piece piece = piece_at(at, run.end, total, blocks, params_.steps);
-          walk.find(static_cast<std::int32_t>(at / params_.steps), piece);
-          copy<CopiesW>(piece);
-          at += piece.steps;
-        }
-      }
-    } else if (params_.whole_tiles) {
-      tile_walk walk(args.expert_offsets, args.experts, m, Tile::flags.block_m, params_.atoms, Tile::slab_atoms);
-      const std::int32_t tiles = walk.total();
-      for (std::int32_t tile = static_cast<std::int32_t>(blockIdx.x); tile < tiles;
-           tile += static_cast<std::int32_t>(gridDim.x)) {
-        work_piece piece{.steps = params_.steps};
-        walk.find(tile, piece);
-        copy<CopiesW>(piece);
-      }
-    } else {
-      share_walk<Tile::flags.block_m, Tile::width_step, Tile::unit_atoms, Tile::slab_atoms>(params_).each(
-          [this](work_piece piece) {
-            piece.steps = params_.steps;
-            copy<CopiesW>(piece);
-          });
-    }
+    if (Tile::can_split && params_.split_k > 1)
+      copy_runs<CopiesW>();
+    else
+      copy_tickets<CopiesW>();
     // A stage without bytes, whose piece has no rows: the end.
     await_empty();
     if constexpr (CopiesW) {
@@ -76,7 +48,54 @@ class hopper_producer {
   }
 
  private:
+  static constexpr int producer_barrier = 8;  // behind those of the consumers
+
   __device__ void await_empty() const noexcept { device::wait(storage_.empty(place_.stage), place_.parity ^ 1u); }
+
+  /// An equal run of the steps of all tiles.
+  template <bool CopiesW>
+  __device__ void copy_runs() noexcept {
+    const matmul_args& args = params_.args;
+    tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
+                   params_.atoms, Tile::slab_atoms);
+    const std::int32_t tiles = walk.total();
+    const std::int64_t total = std::int64_t{tiles} * params_.steps;
+    const std::int64_t blocks = sharing_blocks(tiles, params_.steps, params_.split_k, gridDim.x);
+    if (blockIdx.x >= blocks || total == 0) return;
+    const step_run run = run_of(total, blocks, blockIdx.x);
+    for (std::int64_t at = run.begin; at < run.end;) {
+      work_piece piece = piece_at(at, run.end, total, blocks, params_.steps);
+      walk.find(static_cast<std::int32_t>(at / params_.steps), piece);
+      copy<CopiesW>(piece);
+      at += piece.steps;
+    }
+  }
+
+  /// Pieces by ticket: the first is the block's number, the warp that copies W draws the others, each while the one
+  /// before is copied. Without a counter to draw from, every block takes its turn.
+  template <bool CopiesW>
+  __device__ void copy_tickets() noexcept {
+    ticket_walk<Tile::flags.block_m, Tile::width_step, Tile::slab_atoms, Tile::least_atoms> walk(params_);
+    auto ticket = static_cast<std::int32_t>(blockIdx.x);
+    work_piece piece{.steps = params_.steps};
+    for (int slot = 0; walk.find(ticket, piece); slot ^= 1) {
+      std::int32_t next = ticket + static_cast<std::int32_t>(gridDim.x);
+      if (CopiesW && params_.tickets != nullptr && lane_ == 0)
+        next = static_cast<std::int32_t>(atomicAdd(params_.tickets, 1u) + gridDim.x);
+      copy<CopiesW>(piece);
+      if (params_.tickets != nullptr) {
+        // Two slots in turn: whoever still reads the last one has not come to this barrier.
+        if (CopiesW && lane_ == 0) *storage_.ticket(slot) = next;
+        device::named_barrier(producer_barrier, 32 * Tile::producer_warps);
+        next = *storage_.ticket(slot);
+      }
+      ticket = next;
+    }
+    // The last block to end leaves the counters as it found them.
+    if (CopiesW && params_.tickets != nullptr && lane_ == 0 &&
+        device::count_arrival(params_.tickets + 1, gridDim.x - 1) == gridDim.x - 1)
+      *params_.tickets = 0;
+  }
 
   template <bool CopiesW>
   __device__ void copy(const work_piece& piece) noexcept {

@@ -4,8 +4,8 @@
 //
 // Tiles of an expert are numbered with its row tiles fastest, so that blocks which run side by side read the same
 // weights. Blocks take whole tiles in turn; or (split) equal runs of the steps of all tiles: then a tile that lies
-// across a border of two runs is summed by every block that has a piece of it; or equal runs of all experts' columns,
-// each with all rows of its expert (shares, share_walk.cuh), where whole tiles would not divide evenly among blocks.
+// across a border of two runs is summed by every block that has a piece of it; or they draw tickets for tiles that
+// become narrower towards the end (ticket_walk.cuh).
 #pragma once
 
 #include <cstdint>
@@ -76,20 +76,13 @@ TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t rows, std::int32_t bl
   return (tiles - 1) * column_cost(block_m) + column_cost((last + width_step - 1) / width_step * width_step);
 }
 
-/// Columns that a share of the cost has of one expert: units begin .. end - 1.
-struct unit_run {
-  std::int32_t begin = 0;
-  std::int32_t end = 0;
-};
-
-/// Of an expert whose `units` units of `cost` each start at `before` of the cost of all: those that start in
-/// [share_begin, share_end).
-TILEFIT_HD constexpr unit_run units_of(std::int32_t share_begin, std::int32_t share_end, std::int32_t before,
-                                       std::int32_t cost, std::int32_t units) noexcept {
-  const auto first_from = [&](std::int32_t at) {
-    return at <= before ? 0 : detail::min((at - before - 1) / cost + 1, units);
-  };
-  return {first_from(share_begin), first_from(share_end)};
+/// Atoms of 16 columns to a piece: `most`, a half, a quarter, ... of it, no wider than what is left to hand out for
+/// each block (`left` over the cost `round` of an atom for every block), and at least `least`.
+TILEFIT_HD constexpr std::int32_t piece_atoms(std::int64_t left, std::int64_t round, std::int32_t most,
+                                              std::int32_t least) noexcept {
+  std::int32_t atoms = most;
+  while (atoms > least && left < atoms * round) atoms /= 2;
+  return atoms;
 }
 
 /// Piece of the run [at, end) that starts with step `at`, as far as steps decide it.
