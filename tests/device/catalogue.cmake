@@ -3,6 +3,8 @@
 # memory (a block's shared memory is asked for at the launch, smem_plan's total, and laid out from the plan by
 # static_assert), registers within what the launch bounds leave, no warning about serialised wgmma. A kernel that was
 # left out of this architecture has a few registers and does not count.
+# With -D nvdisasm=... (optional): no cp.async with a uniform register in its shared address beside the descriptor of
+# its global one, which ptxas 13.0 makes for sm_90 and sm_120 and the hardware refuses as an illegal instruction.
 cmake_minimum_required(VERSION 3.25)
 
 execute_process(COMMAND ${nvcc} ${flags} -gencode arch=compute_${arch},code=sm_${arch} -Xptxas -v -cubin
@@ -38,5 +40,18 @@ foreach(report IN LISTS reports)
 endforeach()
 if(NOT found EQUAL count)
   message(FATAL_ERROR "${found} kernels ${kernels}, ${count} expected:\n${text}")
+endif()
+if(nvdisasm)
+  execute_process(COMMAND ${nvdisasm} -c ${output} OUTPUT_FILE ${output}.sass ERROR_VARIABLE text RESULT_VARIABLE code)
+  if(NOT code EQUAL 0)
+    message(FATAL_ERROR "${text}")
+  endif()
+  file(STRINGS ${output}.sass copies REGEX "LDGSTS")
+  file(STRINGS ${output}.sass refused REGEX "LDGSTS[^;]*\\+UR[^;]*desc")
+  if(refused OR NOT copies)
+    list(LENGTH copies copies)
+    list(JOIN refused "\n" refused)
+    message(FATAL_ERROR "of ${copies} asynchronous copies these do not exist:\n${refused}")
+  endif()
 endif()
 message(STATUS "sm_${arch}: ${found} kernels ${kernels}, no spills, no stack, no static shared memory")

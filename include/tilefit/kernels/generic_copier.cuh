@@ -54,7 +54,15 @@ class generic_copier {
 
  public:
   __device__ generic_copier(const ogs_params& params, const generic_storage<Tile>& storage, unsigned thread) noexcept
-      : params_(params), storage_(storage), thread_(thread) {
+      : params_(params),
+        storage_(storage),
+        thread_(thread),
+        w_to_(device::shared_address(storage.w(0)) +
+              static_cast<unsigned>(Tile::w_group(thread) * Tile::w_group_bytes + 16 * Tile::w_chunk(thread, 0))),
+        x_to_(device::shared_address(storage.x(0)) +
+              static_cast<unsigned>(Tile::x_atom(thread, 0) * Tile::x_atom_bytes) +
+              device::swizzled_chunk(static_cast<unsigned>(Tile::x_row(thread, 0)),
+                                     static_cast<unsigned>(Tile::x_chunk(thread)))) {
     if constexpr (hinted) policy_ = device::evict_first_policy();
   }
 
@@ -79,33 +87,25 @@ class generic_copier {
     }
   }
 
-  /// Lets this thread's copies of one step begin, into `stage`. Behind the last piece: a group without copies.
-  /// True when a piece was begun.
+  /// Lets this thread's copies of one step begin, into `stage`: 0 at the first call, then the next one of the ring each
+  /// time. Behind the last piece: a group without copies. True when a piece was begun.
   __device__ bool step(int stage) noexcept {
     const bool starts = left_ == 0;
-    // Where registers are scarce, addresses are worked out again for every step.
-    const unsigned thread = Tile::scarce ? device::hidden(thread_) : thread_;
     if (starts) take();
     if (left_ > 0) {
       // The last step of a tile, where K is no multiple of block_k.
       const bool whole = left_ > 1 || !short_end_;
-      // Hidden: of an address that is uniform in part ptxas 13.0 has made cp.async instructions that do not exist.
-      const std::uint32_t w_to = device::hidden(
-          device::shared_address(storage_.w(stage)) +
-          static_cast<unsigned>(Tile::w_group(thread) * Tile::w_group_bytes + 16 * Tile::w_chunk(thread, 0)));
       if (whole)
-        copy_w(w_to);
+        copy_w();
       else
-        copy_last_w(w_to);
+        copy_last_w();
       if (starts) locate();
-      const std::uint32_t x_to = device::hidden(device::shared_address(storage_.x(stage)) +
-                                                static_cast<unsigned>(Tile::x_atom(thread, 0) * Tile::x_atom_bytes) +
-                                                device::swizzled_chunk(static_cast<unsigned>(Tile::x_row(thread, 0)),
-                                                                       static_cast<unsigned>(Tile::x_chunk(thread))));
       if (whole)
-        copy_x(x_to);
+        copy_x();
       else
-        copy_last_x(x_to);
+        copy_last_x();
+      w_to_ += to_next_stage(stage, Tile::plan[smem_region::w_values].bytes);
+      x_to_ += to_next_stage(stage, Tile::plan[smem_region::x_values].bytes);
       if (--left_ == 0) prepare();
     }
     device::commit_copies();
@@ -114,6 +114,11 @@ class generic_copier {
 
  private:
   static constexpr bool hinted = Tile::flags.w_cache == cache_hint::evict_first;
+
+  /// From a stage's bytes to those of the next one, modulo 2^32.
+  __device__ static std::uint32_t to_next_stage(int stage, int stage_bytes) noexcept {
+    return static_cast<std::uint32_t>(stage + 1 == Tile::stages ? -(Tile::stages - 1) * stage_bytes : stage_bytes);
+  }
 
   /// Begins the next piece: where its W lies.
   __device__ void take() noexcept {
@@ -150,19 +155,19 @@ class generic_copier {
       device::copy16_async(to, from);
   }
 
-  __device__ void copy_w(std::uint32_t to) noexcept {
+  __device__ void copy_w() noexcept {
     constexpr int chunks = Tile::k_atoms * Tile::w_atom_chunks;
     constexpr int whole_rounds = chunks / Tile::w_threads;
 #pragma unroll
     for (int i = 0; i < whole_rounds; ++i)
-      copy_w_chunk(to + static_cast<unsigned>(16 * Tile::w_threads * i), w_from_ + 16 * Tile::w_threads * i);
+      copy_w_chunk(w_to_ + static_cast<unsigned>(16 * Tile::w_threads * i), w_from_ + 16 * Tile::w_threads * i);
     if (whole_rounds < Tile::w_rounds && Tile::w_chunk(thread_, whole_rounds) < chunks)
-      copy_w_chunk(to + static_cast<unsigned>(16 * Tile::w_threads * whole_rounds),
+      copy_w_chunk(w_to_ + static_cast<unsigned>(16 * Tile::w_threads * whole_rounds),
                    w_from_ + 16 * Tile::w_threads * whole_rounds);
     w_from_ += Tile::w_group_bytes;
   }
 
-  __device__ void copy_x(std::uint32_t to) noexcept {
+  __device__ void copy_x() noexcept {
 #pragma unroll
     for (int i = 0; i < x_rows; ++i) {
       if (offset_[i] == absent) continue;
@@ -170,7 +175,7 @@ class generic_copier {
 #pragma unroll
       for (int round = 0; round < Tile::x_rounds; ++round)
         if (Tile::k_atoms % Tile::x_atoms_at_once == 0 || Tile::x_atom(thread_, round) < Tile::k_atoms)
-          device::copy16_async(to + x_place(i, round), from + 128 * Tile::x_atoms_at_once * round);
+          device::copy16_async(x_to_ + x_place(i, round), from + 128 * Tile::x_atoms_at_once * round);
     }
     x_from_ += 128 * Tile::k_atoms;
   }
@@ -179,25 +184,32 @@ class generic_copier {
   __device__ int k_tail() const noexcept { return static_cast<int>(params_.args.k) % Tile::flags.block_k; }
 
   /// The last step of a tile whose K is no multiple of block_k: only the K atoms that exist.
-  __device__ void copy_last_w(std::uint32_t to) const noexcept {
+  __device__ void copy_last_w() const noexcept {
     const int chunks = (k_tail() + 63) / 64 * Tile::w_atom_chunks;
+    const char* from = w_from_;
+    std::uint32_t to = w_to_;
 #pragma unroll 1
-    for (int i = 0; Tile::w_chunk(thread_, i) < chunks; ++i)
-      copy_w_chunk(to + static_cast<unsigned>(16 * Tile::w_threads * i), w_from_ + 16 * Tile::w_threads * i);
+    for (int chunk = Tile::w_chunk(thread_, 0); chunk < chunks; chunk += Tile::w_threads) {
+      copy_w_chunk(to, from);
+      from += 16 * Tile::w_threads;
+      to += 16 * Tile::w_threads;
+    }
   }
 
   /// Likewise; half of the last atom may lie behind K and becomes zero (whatever else lay there, times the zeros that W
   /// has, could be NaN).
-  __device__ void copy_last_x(std::uint32_t to) const noexcept {
+  __device__ void copy_last_x() const noexcept {
 #pragma unroll
     for (int i = 0; i < x_rows; ++i) {
       if (offset_[i] == absent) continue;
-      const char* const from = x_from_ + std::uint64_t{offset_[i]} * 16;
+      const char* from = x_from_ + std::uint64_t{offset_[i]} * 16;
+      std::uint32_t to = x_to_ + x_place(i, 0);
 #pragma unroll 1
-      for (int round = 0; 64 * Tile::x_atom(thread_, round) < k_tail(); ++round) {
-        const bool inside = 64 * Tile::x_atom(thread_, round) + 8 * Tile::x_chunk(thread_) < k_tail();
-        device::copy16_async(to + x_place(i, round), inside ? from + 128 * Tile::x_atoms_at_once * round : x_from_,
-                             inside);
+      for (int k = 64 * Tile::x_atom(thread_, 0); k < k_tail(); k += 64 * Tile::x_atoms_at_once) {
+        const bool inside = k + 8 * Tile::x_chunk(thread_) < k_tail();
+        device::copy16_async(to, inside ? from : x_from_, inside);
+        from += 128 * Tile::x_atoms_at_once;
+        to += x_place(0, 1);
       }
     }
   }
@@ -213,6 +225,12 @@ class generic_copier {
   int slot_ = 0;
   int left_ = 0;  // steps of the piece; -1 behind the last piece
   bool short_end_ = false;
+  // Where this thread's first chunks go in the stage of the next step. Carried from step to step in registers of the
+  // thread, never worked out as (part of the thread) + (part of the stage): of such a sum ptxas 13.0 makes LDGSTS
+  // [R + UR + immediate], desc[UR][R.64] for sm_90 and sm_120 (seen in SASS, where the prologue counts stages in a
+  // uniform register), which the hardware refuses as an illegal instruction.
+  std::uint32_t w_to_;
+  std::uint32_t x_to_;
   const char* w_from_ = nullptr;
   const char* x_from_ = nullptr;
   std::int32_t source_[x_rows];   // of the next piece: row of X, -1 = absent
