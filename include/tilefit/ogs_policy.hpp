@@ -106,7 +106,7 @@ struct ogs_policy {
   /// Kernels for Hopper (kernels/matmul_ogs_hopper.cuh), measured on an H200: mma.sync where an expert has few rows,
   /// two blocks to an SM; wgmma, 16 consuming warps and one block to an SM, elsewhere.
   static constexpr std::array hopper_tiles = {
-      detail::cuda_tile(8, 128, 256, 10, 4, 16), detail::cuda_tile(16, 128, 256, 10, 4, 16),
+      detail::cuda_tile(8, 128, 256, 10, 5, 16), detail::cuda_tile(16, 128, 256, 10, 4, 16),
       detail::cuda_tile(32, 128, 128, 10, 6, 16), detail::cuda_tile(64, 256, 128, 20, 6, 1),
       detail::cuda_tile(128, 256, 128, 20, 4, 1)};
 

@@ -25,18 +25,17 @@ enum class smem_region : std::uint8_t {
   w_padding,    ///< bytes that a packed FP4 operand wastes where the hardware wants one value per byte
   barriers,     ///< mbarriers of the stages
   work_pieces,  ///< what the tile that starts in a stage is
-  k_sums,       ///< sums of warps that share K
   row_indx,     ///< where the tile's rows go, and their gammas
   bias,         ///< bias of the tile's columns
   accumulator,  ///< output tile on its way to memory
   x_transpose,  ///< second copy of an X tile that is turned around
 };
-inline constexpr int smem_region_count = 12;
+inline constexpr int smem_region_count = 11;
 
 constexpr std::string_view name_of(smem_region region) noexcept {
   constexpr std::array<std::string_view, smem_region_count> names = {
-      "X values",    "X scales", "W values", "W scales", "W padding",   "barriers",
-      "work pieces", "K sums",   "row indx", "bias",     "accumulator", "X transpose"};
+      "X values",    "X scales", "W values", "W scales",    "W padding",  "barriers",
+      "work pieces", "row indx", "bias",     "accumulator", "X transpose"};
   return names[static_cast<std::size_t>(region)];
 }
 
@@ -152,8 +151,6 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_tr
     // A full and an empty mbarrier of 8 B for each stage; the number of the next piece, twice in turn.
     plan.add(smem_region::barriers, 16 * flags.num_stages + 8, fixed, 128);
     plan.add(smem_region::work_pieces, 32 * flags.num_stages, fixed, 128);
-    // Tiles of eight rows: four warps each have sums of the same columns.
-    if (m == 8) plan.add(smem_region::k_sums, 4 * m * n * 4, fixed, 128);
     // Row and gamma, 8 B, for each group of four warps, twice in turn: a tile's are written while the last one's are
     // read.
     plan.add(smem_region::row_indx, 16 * m * (flags.num_warps / 4), fixed, 128);

@@ -80,7 +80,7 @@ struct lane_bias {
   __device__ lane_bias(const matmul_args& args, std::int32_t expert, std::int32_t first_n) noexcept {
 #pragma unroll
     for (int m = 0; m < Atoms; ++m) {
-      const std::int32_t n = first_n + 16 * m + 2 * static_cast<std::int32_t>(threadIdx.x % 32 / 4);
+      const std::int32_t n = first_n + 16 * m + 2 * (device::hidden(static_cast<int>(threadIdx.x)) % 32 / 4);
       const bool biased = args.bias != nullptr && n < args.n;
       value[m][0] = biased ? args.bias[expert * args.n + n] : 0.0f;
       value[m][1] = biased ? args.bias[expert * args.n + n + 1] : 0.0f;

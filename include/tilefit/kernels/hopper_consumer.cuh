@@ -42,7 +42,7 @@ class hopper_consumer {
       piece.rows = static_cast<std::int16_t>(device::uniform(std::int32_t{piece.rows}));
       piece.atoms = static_cast<std::int16_t>(device::uniform(std::int32_t{piece.atoms}));
       if (piece.rows == 0) return;
-      if (Tile::shares_k ? group() < piece.atoms : 4 * group() < piece.first_atom % 4 + piece.atoms)
+      if (4 * group() < piece.atoms)
         widths<Tile::width_step>(piece);
       else
         pass(piece);
@@ -70,30 +70,6 @@ class hopper_consumer {
     }
   }
 
-  /// Columns of a piece that are this warp's and its group's.
-  struct columns {
-    std::int32_t atom = 0;  ///< whose sums the warp stores
-    bool mine = true;       ///< it is the piece's
-    int first = 0;          ///< atom of the group in a stage, and how many; where the group shares K
-    int count = 0;
-  };
-  __device__ columns columns_of(const work_piece& piece) const noexcept {
-    // Atoms lie in a stage by groups of four as they do in W: a piece may begin and end within a group.
-    const int skipped = piece.first_atom % 4;
-    if constexpr (Tile::shares_k) {
-      const int half = (piece.atoms + 1) / 2, before = group() * half;
-      const int count = detail::min(half, piece.atoms - before);
-      return {.atom = piece.first_atom + before + warp() % 4,
-              .mine = warp() % 4 < count,
-              .first = skipped + before,
-              .count = count};
-    } else {
-      // With wgmma pieces are whole groups.
-      const int place = Tile::uses_wgmma ? warp() : warp() - skipped;
-      return {.atom = piece.first_atom + place, .mine = Tile::uses_wgmma || (place >= 0 && place < piece.atoms)};
-    }
-  }
-
   /// Lets the stages of a piece go by.
   __device__ void pass(const work_piece& piece) noexcept {
     for (int step = 0; step < piece.steps; ++step) {
@@ -118,16 +94,13 @@ class hopper_consumer {
     constexpr int blocks = Width / 8;
     row_target target;
     if (thread() < piece.rows) target = target_of(params_.args, piece.first_row + thread());
-    const columns own = columns_of(piece);
-    const int first_n = own.atom * weight_atom::rows;
-    const bool mine = own.mine;
+    const int first_n = (piece.first_atom + warp()) * weight_atom::rows;
+    const bool mine = Tile::uses_wgmma || warp() < piece.atoms;  // with wgmma pieces are whole groups
     const lane_bias<atoms> bias(params_.args, piece.expert, first_n);
 
     float sum[atoms][blocks][4] = {};
     if constexpr (Tile::uses_wgmma)
       multiply_wgmma<Width>(piece, *reinterpret_cast<float(*)[blocks * 4]>(&sum));
-    else if constexpr (Tile::shares_k)
-      multiply_shared(piece, own.first, own.count, sum[0][0]);
     else if (mine)
       multiply_mma<Width>(piece, sum);
     else
@@ -153,95 +126,32 @@ class hopper_consumer {
 
   template <int Width>
   __device__ void multiply_mma(const work_piece& piece, float (&sum)[atoms][Width / 8][4]) noexcept {
+    // Products of few tokens would wait for each other: those of every other K atom have sums of their own.
+    float other[atoms][Width / 8][4] = {};
     int left = k_atoms_ - piece.first_step * Tile::k_atoms;
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
       if (step > 0) device::wait(storage_.full(place_.stage), place_.parity);
       if (left >= Tile::k_atoms) {
 #pragma unroll
-        for (int k_atom = 0; k_atom < Tile::k_atoms; k_atom += at_once) multiply_stage<at_once>(k_atom, sum);
+        for (int k_atom = 0; k_atom < Tile::k_atoms; k_atom += at_once) multiply_stage<at_once>(k_atom, sum, other);
       } else {
-        for (int k_atom = 0; k_atom < left; ++k_atom) multiply_stage<1>(k_atom, sum);
+        for (int k_atom = 0; k_atom < left; ++k_atom) multiply_stage<1>(k_atom, sum, other);
       }
       __syncwarp();
       release(place_.stage);
       place_.advance();
     }
+    if constexpr (two_sums)
+#pragma unroll
+      for (int j = 0; j < Width / 8; ++j)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sum[0][j][i] += other[0][j][i];
   }
-
-  /// Columns first .. first + count - 1 of a piece, which are the group's, K shared among its warps: of every stage,
-  /// one K atom. `sum`: of the atom that is the warp's own behind that.
-  __device__ void multiply_shared(const work_piece& piece, int first, int count, float (&sum)[4]) noexcept {
-    const int k_atom = warp() % 4;
-    float part[2][2][1][4] = {};
-    int left = k_atoms_ - piece.first_step * Tile::k_atoms;
-    for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
-      if (step > 0) device::wait(storage_.full(place_.stage), place_.parity);
-      if (k_atom < left) {
-        const std::uint32_t x =
-            device::shared_address(storage_.x(place_.stage)) + static_cast<unsigned>(k_atom * Tile::x_atom_bytes);
-        const std::byte* const w = storage_.w(place_.stage) + k_atom * Tile::w_atoms_bytes;
-        std::uint32_t b[2][1][4];
-#pragma unroll
-        for (int half = 0; half < 2; ++half) device::load_matrices(x + lane_.x[half], b[half][0]);
-#pragma unroll
-        for (int pair = 0; pair < 2; ++pair) {
-          if (2 * pair >= count) continue;
-          lane_words words[2];
-          std::uint32_t obstacles = 0;
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            // Of an odd number the last is multiplied twice.
-            const int atom = first + detail::min(2 * pair + i, count - 1);
-            const std::byte* const at = w + atom / 4 * Tile::w_group_bytes + atom % 4 * atom_bytes;
-            words[i].load(at + lane_.values, at + lane_.scales);
-            obstacles |= fold_obstacle<Tile::x>(words[i].codes);
-          }
-          if (__all_sync(0xFFFFFFFFu, obstacles == 0) != 0)
-            multiply_pair<true>(words, b, part[pair]);
-          else
-            multiply_pair<false>(words, b, part[pair]);
-        }
-      }
-      __syncwarp();
-      release(place_.stage);
-      place_.advance();
-    }
-    // Everybody has read the sums of the piece before.
-    device::named_barrier(group_barrier + group(), group_threads);
-#pragma unroll
-    for (int atom = 0; atom < 4; ++atom) {
-      const float(&mine)[4] = part[atom / 2][atom % 2][0];
-      *storage_.k_sums(group(), atom, warp() % 4) = make_float4(mine[0], mine[1], mine[2], mine[3]);
-    }
-    device::named_barrier(group_barrier + group(), group_threads);
-#pragma unroll
-    for (int other = 0; other < 4; ++other) {
-      const float4 theirs = *storage_.k_sums(group(), warp() % 4, other);
-      sum[0] += theirs.x;
-      sum[1] += theirs.y;
-      sum[2] += theirs.z;
-      sum[3] += theirs.w;
-    }
-  }
-
-  template <bool Folded>
-  __device__ __forceinline__ static void multiply_pair(const lane_words (&words)[2], const std::uint32_t (&b)[2][1][4],
-                                                       float (&sum)[2][1][4]) noexcept {
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        std::uint32_t a[2][4];
-        widen<Tile::x, Folded>(words[i], half, a);
-#pragma unroll
-        for (int step = 0; step < 2; ++step)
-          device::mma_m16n8k16<Tile::x>(sum[i][0], a[step], b[half][0][2 * step], b[half][0][2 * step + 1]);
-      }
-  }
+  static constexpr bool two_sums = Tile::flags.block_m <= 16;
 
   /// K atoms first .. first + Count - 1 of the stage.
   template <int Count, int Blocks>
-  __device__ void multiply_stage(int first, float (&sum)[atoms][Blocks][4]) noexcept {
+  __device__ void multiply_stage(int first, float (&sum)[atoms][Blocks][4], float (&other)[atoms][Blocks][4]) noexcept {
     lane_words words[Count][atoms];
     bool mine = true;
 #pragma unroll
@@ -256,11 +166,13 @@ class hopper_consumer {
     if (__all_sync(0xFFFFFFFFu, mine) != 0) {
 #pragma unroll
       for (int c = 0; c < Count; ++c)
-        multiply_atoms<Tile::x, true>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_, sum);
+        multiply_atoms<Tile::x, true>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_,
+                                      two_sums && c % 2 == 1 ? other : sum);
     } else {
 #pragma unroll
       for (int c = 0; c < Count; ++c)
-        multiply_atoms<Tile::x, false>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_, sum);
+        multiply_atoms<Tile::x, false>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_,
+                                       two_sums && c % 2 == 1 ? other : sum);
     }
   }
 

@@ -79,17 +79,18 @@ class hopper_producer {
     auto ticket = static_cast<std::int32_t>(blockIdx.x);
     work_piece piece{.steps = params_.steps};
     for (int slot = 0; walk.find(ticket, piece); slot ^= 1) {
-      std::int32_t next = ticket + static_cast<std::int32_t>(gridDim.x);
-      if (CopiesW && params_.tickets != nullptr && lane_ == 0)
-        next = static_cast<std::int32_t>(atomicAdd(params_.tickets, 1u) + gridDim.x);
+      // The number is not looked at before the copies are on their way: it takes a microsecond to come.
+      std::uint32_t drawn = 0;
+      if (CopiesW && params_.tickets != nullptr && lane_ == 0) drawn = device::draw(params_.tickets);
       copy<CopiesW>(piece);
       if (params_.tickets != nullptr) {
         // Two slots in turn: whoever still reads the last one has not come to this barrier.
-        if (CopiesW && lane_ == 0) *storage_.ticket(slot) = next;
+        if (CopiesW && lane_ == 0) *storage_.ticket(slot) = static_cast<std::int32_t>(drawn);
         device::named_barrier(producer_barrier, 32 * Tile::producer_warps);
-        next = *storage_.ticket(slot);
+        ticket = *storage_.ticket(slot) + static_cast<std::int32_t>(gridDim.x);
+      } else {
+        ticket += static_cast<std::int32_t>(gridDim.x);
       }
-      ticket = next;
     }
     // The last block to end leaves the counters as it found them.
     if (CopiesW && params_.tickets != nullptr && lane_ == 0 &&
@@ -105,41 +106,32 @@ class hopper_producer {
       copy_x(piece);
   }
 
-  /// Atoms of 64 K side by side: all of a group of 64 rows, as many K as a stage has, are one copy; where some of a
-  /// group are not the piece's, a copy for each 64 K. Lane 0 also tells what the piece is.
+  /// Lane g copies group g of 64 rows; lane 0 also tells what the piece is.
   __device__ void copy_w(const work_piece& piece) noexcept {
-    constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
     const matmul_args& args = params_.args;
-    const int skipped = piece.first_atom % 4;
     const int lane = device::hidden(lane_);
-    const int slot = lane / Tile::k_atoms, k_atom = lane % Tile::k_atoms;
-    const int first = slot == 0 ? skipped : 0, last = detail::min(skipped + piece.atoms - 4 * slot, 4);
-    const bool whole = last - first == 4;
-    const int first_k_atom = piece.first_step * Tile::k_atoms + (whole ? 0 : k_atom);
+    const int groups = (piece.atoms + 3) / 4;
+    const int first_k_atom = piece.first_step * Tile::k_atoms;
     const std::int64_t all_groups = (args.n + 63) / 64;
     const auto* from =
         static_cast<const std::byte*>(args.w.data) +
-        ((piece.expert * all_groups + piece.first_atom / 4 + slot) * k_atoms_ + first_k_atom) * Tile::w_atoms_bytes +
-        first * atom_bytes;
-    const std::uint32_t to = static_cast<unsigned>(slot * Tile::w_group_bytes +
-                                                   (whole ? 0 : k_atom * Tile::w_atoms_bytes) + first * atom_bytes);
-    const bool copies = last > first && (k_atom == 0 || !whole);
+        ((piece.expert * all_groups + piece.first_atom / 4 + lane) * k_atoms_ + first_k_atom) * Tile::w_atoms_bytes;
     const std::uint64_t policy =
         Tile::flags.w_cache == cache_hint::evict_first ? device::evict_first_policy() : device::evict_normal_policy();
-    int left = k_atoms_ - piece.first_step * Tile::k_atoms;
+    int left = k_atoms_ - first_k_atom;
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms, from += Tile::w_group_bytes) {
-      const int now = detail::min(Tile::k_atoms, left);
+      const std::uint32_t bytes = static_cast<unsigned>(detail::min(Tile::k_atoms, left)) * Tile::w_atoms_bytes;
       await_empty();
       const std::uint32_t full = storage_.full(place_.stage);
       if (lane_ == 0) {
         if (step == 0) *storage_.piece(place_.stage) = piece;
-        device::arrive_expecting(full, static_cast<unsigned>(piece.atoms * now * atom_bytes));
+        device::arrive_expecting(full, static_cast<unsigned>(groups) * bytes);
       }
       __syncwarp();
-      if (copies && (whole || k_atom < now))
-        device::bulk_copy(device::shared_address(storage_.w(place_.stage)) + to, from,
-                          static_cast<unsigned>(whole ? now * Tile::w_atoms_bytes : (last - first) * atom_bytes), full,
-                          policy);
+      if (lane < groups)
+        device::bulk_copy(
+            device::shared_address(storage_.w(place_.stage)) + static_cast<unsigned>(lane * Tile::w_group_bytes), from,
+            bytes, full, policy);
       place_.advance();
     }
   }

@@ -37,10 +37,8 @@ struct hopper_tile {
   static constexpr int w_groups = flags.block_n / 64;  ///< of a slab
   static constexpr int slab_atoms = flags.block_n / 16;
   static constexpr int atoms = slab_atoms / consumer_warps;  ///< of a warp whose sums are stored
-  /// The warps of a warpgroup share K and its half of the columns: little is lost on pieces of few columns, and the
-  /// products of a warp do not wait for each other. Else each warp has its own columns and all of K.
-  static constexpr bool shares_k = flags.block_m == 8;
-  static constexpr int least_atoms = shares_k ? 2 : slab_atoms / 2;  ///< of a piece
+  /// Of a piece. With wgmma half a piece takes two thirds of a whole one's time.
+  static constexpr int least_atoms = uses_wgmma ? slab_atoms : slab_atoms / 2;
   static constexpr int width_step = flags.block_m <= 32 ? 8 : x == dtype::bf16 ? 16 : flags.block_m / 4;
   static constexpr int x_atom_bytes = flags.block_m * 128;  ///< 64 K of all tokens
   static constexpr int x_stage_bytes = k_atoms * x_atom_bytes;
@@ -56,12 +54,11 @@ struct hopper_tile {
 
   static_assert(flags.block_m % width_step == 0 && width_step % 8 == 0 && flags.block_m <= 128);
   static_assert(flags.block_k % 64 == 0 && flags.block_n % 64 == 0);
-  static_assert(atoms == 1 && w_groups * k_atoms <= 32);
+  static_assert(atoms == 1);
   static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == flags.block_n);
   static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
   static_assert(plan[smem_region::x_values].bytes == x_stage_bytes);
   static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);
-  static_assert(!shares_k || (k_atoms == 4 && slab_atoms == 8 && plan[smem_region::k_sums].bytes == slab_atoms * 2048));
 };
 
 /// The block's shared memory, by its plan.
@@ -84,12 +81,6 @@ struct hopper_storage {
     return reinterpret_cast<volatile std::int32_t*>(base + Tile::plan[smem_region::barriers].offset +
                                                     16 * Tile::flags.num_stages) +
            slot;
-  }
-  /// Sums of the four warps of a warpgroup that share K: for each of its four atoms, those of each warp, a float4 to a
-  /// lane.
-  __device__ float4* k_sums(int group, int atom, int warp) const noexcept {
-    return reinterpret_cast<float4*>(base + Tile::plan[smem_region::k_sums].offset) +
-           ((group * 4 + atom) * 4 + warp) * 32 + threadIdx.x % 32;
   }
   __device__ work_piece* piece(int stage) const noexcept {
     return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + stage;

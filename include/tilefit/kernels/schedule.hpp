@@ -76,12 +76,14 @@ TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t rows, std::int32_t bl
   return (tiles - 1) * column_cost(block_m) + column_cost((last + width_step - 1) / width_step * width_step);
 }
 
-/// Atoms of 16 columns to a piece: `most`, a half, a quarter, ... of it, no wider than what is left to hand out for
-/// each block (`left` over the cost `round` of an atom for every block), and at least `least`.
-TILEFIT_HD constexpr std::int32_t piece_atoms(std::int64_t left, std::int64_t round, std::int32_t most,
-                                              std::int32_t least) noexcept {
+/// Atoms of 16 columns to a piece: `most`, a half, a quarter, ... of it, and at least `least`. `all` and `left`: cost
+/// of all columns, and of those not yet handed out; `round`: of an atom for every block. Where all pieces are one round
+/// of the blocks, the narrowest for which they are; else no wider than what is left for each block.
+TILEFIT_HD constexpr std::int32_t piece_atoms(std::int64_t all, std::int64_t left, std::int64_t round,
+                                              std::int32_t most, std::int32_t least) noexcept {
+  const bool one_round = all <= most * round;
   std::int32_t atoms = most;
-  while (atoms > least && left < atoms * round) atoms /= 2;
+  while (atoms > least && (one_round ? all <= atoms / 2 * round : left < atoms * round)) atoms /= 2;
   return atoms;
 }
 

@@ -20,16 +20,19 @@ template <int BlockM, int WidthStep, int SlabAtoms, int LeastAtoms>
 class ticket_walk {
  public:
   __device__ explicit ticket_walk(const ogs_params& params) noexcept : params_(params) {
-    // Loads of several groups of experts are under way together: each would take a microsecond when the L2 is cold.
-    std::int32_t cost = 0;
-    for (int group = 0; group < params_.args.experts; group += 32 * at_once) {
-      std::int32_t rows[at_once];
+    if constexpr (LeastAtoms < SlabAtoms) {
+      // Loads of several groups of experts are under way together: each would take a microsecond when the L2 is cold.
+      std::int32_t cost = 0;
+      for (int group = 0; group < params_.args.experts; group += 32 * at_once) {
+        std::int32_t rows[at_once];
 #pragma unroll
-      for (int i = 0; i < at_once; ++i) rows[i] = range_of(group + 32 * i).rows;
+        for (int i = 0; i < at_once; ++i) rows[i] = range_of(group + 32 * i).rows;
 #pragma unroll
-      for (int i = 0; i < at_once; ++i) cost += column_cost(rows[i], BlockM, WidthStep);
+        for (int i = 0; i < at_once; ++i) cost += column_cost(rows[i], BlockM, WidthStep);
+      }
+      cost_left_ = static_cast<std::int32_t>(__reduce_add_sync(all_lanes, static_cast<unsigned>(cost)));
+      cost_ = cost_left_;
     }
-    cost_left_ = static_cast<std::int32_t>(__reduce_add_sync(all_lanes, static_cast<unsigned>(cost)));
     load(0);
   }
 
@@ -96,11 +99,13 @@ class ticket_walk {
     first_ = range.first;
     rows_ = range.rows;
     tiles_ = row_tiles(rows_, BlockM);
-    std::int32_t cost = 0;
-    const std::int32_t before = sum_before(column_cost(rows_, BlockM, WidthStep), cost);
-    width_ = piece_atoms(std::int64_t{cost_left_ - before} * params_.atoms,
-                         std::int64_t{column_cost(BlockM)} * gridDim.x, SlabAtoms, LeastAtoms);
-    cost_left_ -= cost;
+    if constexpr (LeastAtoms < SlabAtoms) {
+      std::int32_t cost = 0;
+      const std::int32_t before = sum_before(column_cost(rows_, BlockM, WidthStep), cost);
+      width_ = piece_atoms(std::int64_t{cost_} * params_.atoms, std::int64_t{cost_left_ - before} * params_.atoms,
+                           std::int64_t{column_cost(BlockM)} * gridDim.x, SlabAtoms, LeastAtoms);
+      cost_left_ -= cost;
+    }
     start_ = sum_before(tiles_ * chunks(), group_tickets_);
   }
 
@@ -108,6 +113,7 @@ class ticket_walk {
   int group_ = 0;
   std::int32_t before_ = 0;         // tickets of the groups before this one
   std::int32_t group_tickets_ = 0;  // of this one
+  std::int32_t cost_ = 0;           // of an atom, all experts
   std::int32_t cost_left_ = 0;      // of the groups behind this one
   std::int32_t first_ = 0, rows_ = 0, tiles_ = 0, width_ = SlabAtoms, start_ = 0;  // of this lane's expert
 };
