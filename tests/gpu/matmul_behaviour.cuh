@@ -326,6 +326,7 @@ inline void test_refusals(matmul_test& test) {
         });
       }
   });
+  // With a sum over topk no launch does without a workspace.
   test.in_case("workspace", [&] {
     matmul_case one(test.gpu, small_down(9, 96, 2880));
     for (const flag_choice& choice : test.all({1, 2, 4}, test.options.quick ? 4 : 1))

@@ -126,7 +126,7 @@ class matmul_case {
     check(cudaMemcpyAsync(args.y.data, reference.y_before, y_bytes(), cudaMemcpyDeviceToDevice, stream), "reset Y");
   }
 
-  /// Gives args a workspace of exactly the size that `flags` ask for, full of NaN, then prepared.
+  /// Gives args a workspace of exactly what a launch can use, be it optional or not, full of NaN, then prepared.
   std::string make_workspace(const opt_flags& flags) {
     lane_.workspace.clear();
     args.workspace = nullptr;

@@ -62,6 +62,26 @@ struct alignas(16) work_piece {
   std::int32_t blocks = 1;       ///< that share the tile; more than 1: sums meet in the workspace
 };
 
+/// Rows and columns of an expert, and how they are cut into tiles.
+struct expert_cut {
+  std::int32_t first_row = 0;  ///< of the sorted rows
+  std::int32_t rows = 0;
+  std::int32_t block_m = 1;
+  std::int32_t row_tiles = 0;   ///< row_tiles(rows, block_m)
+  std::int32_t atoms = 0;       ///< of 16 columns, all of them
+  std::int32_t tile_atoms = 1;  ///< of a tile
+};
+
+/// Fills in rows and columns of a tile of an expert: its row tiles fastest. Requires 0 <= tile < row_tiles *
+/// ceil(atoms / tile_atoms).
+TILEFIT_HD constexpr void place_tile(const expert_cut& cut, std::int32_t tile, work_piece& piece) noexcept {
+  const std::int32_t skipped = tile % cut.row_tiles * cut.block_m;
+  piece.first_row = cut.first_row + skipped;
+  piece.rows = static_cast<std::int16_t>(detail::min(cut.rows - skipped, cut.block_m));
+  piece.first_atom = tile / cut.row_tiles * cut.tile_atoms;
+  piece.atoms = static_cast<std::int16_t>(detail::min(cut.tile_atoms, cut.atoms - piece.first_atom));
+}
+
 /// Time that 16 columns of a row tile take, in proportion to others: widening W, and multiplying `width` tokens.
 /// Fitted to the wgmma loop on an H200: a step of 64 K and 64 columns takes about 1.2 * (88 + width) cycles.
 TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t width) noexcept { return 88 + width; }
@@ -83,7 +103,7 @@ TILEFIT_HD constexpr std::int32_t piece_atoms(std::int64_t all, std::int64_t lef
                                               std::int32_t most, std::int32_t least) noexcept {
   const bool one_round = all <= most * round;
   std::int32_t atoms = most;
-  while (atoms > least && (one_round ? all <= atoms / 2 * round : left < atoms * round)) atoms /= 2;
+  while (atoms / 2 >= least && (one_round ? all <= atoms / 2 * round : left < atoms * round)) atoms /= 2;
   return atoms;
 }
 

@@ -46,17 +46,14 @@ class ticket_walk {
     const std::int32_t index = ticket - before_;
     const unsigned owners = __ballot_sync(all_lanes, index >= start_ && index < start_ + tiles_ * chunks());
     const int owner = __ffs(static_cast<int>(owners)) - 1;
-    const std::int32_t inside = index - __shfl_sync(all_lanes, start_, owner);
-    const std::int32_t tiles = __shfl_sync(all_lanes, tiles_, owner);
-    const std::int32_t width = __shfl_sync(all_lanes, width_, owner);
-    const std::int32_t first = __shfl_sync(all_lanes, first_, owner);
-    const std::int32_t rows = __shfl_sync(all_lanes, rows_, owner);
-    const std::int32_t skipped = inside % tiles * BlockM;
+    const expert_cut cut{.first_row = __shfl_sync(all_lanes, first_, owner),
+                         .rows = __shfl_sync(all_lanes, rows_, owner),
+                         .block_m = BlockM,
+                         .row_tiles = __shfl_sync(all_lanes, tiles_, owner),
+                         .atoms = params_.atoms,
+                         .tile_atoms = __shfl_sync(all_lanes, width_, owner)};
     piece.expert = group_ + owner;
-    piece.first_row = first + skipped;
-    piece.rows = static_cast<std::int16_t>(detail::min(rows - skipped, BlockM));
-    piece.first_atom = inside / tiles * width;
-    piece.atoms = static_cast<std::int16_t>(detail::min(width, params_.atoms - piece.first_atom));
+    place_tile(cut, index - __shfl_sync(all_lanes, start_, owner), piece);
     return true;
   }
 

@@ -49,16 +49,14 @@ class tile_walk {
     const std::int32_t index = tile - before_;
     const bool mine = index >= start_ && index < start_ + tiles_ * slabs_;
     const int owner = __ffs(static_cast<int>(__ballot_sync(all_lanes, mine))) - 1;
-    const std::int32_t inside = index - __shfl_sync(all_lanes, start_, owner);
-    const std::int32_t tiles = __shfl_sync(all_lanes, tiles_, owner);
-    const std::int32_t rows = __shfl_sync(all_lanes, rows_, owner);
-    const std::int32_t first = __shfl_sync(all_lanes, first_, owner);
-    const std::int32_t skipped = inside % tiles * block_m_;
+    const expert_cut cut{.first_row = __shfl_sync(all_lanes, first_, owner),
+                         .rows = __shfl_sync(all_lanes, rows_, owner),
+                         .block_m = block_m_,
+                         .row_tiles = __shfl_sync(all_lanes, tiles_, owner),
+                         .atoms = atoms_,
+                         .tile_atoms = slab_atoms_};
     piece.expert = group_ + owner;
-    piece.first_atom = inside / tiles * slab_atoms_;
-    piece.atoms = static_cast<std::int16_t>(detail::min(slab_atoms_, atoms_ - piece.first_atom));
-    piece.first_row = first + skipped;
-    piece.rows = static_cast<std::int16_t>(detail::min(rows - skipped, block_m_));
+    place_tile(cut, index - __shfl_sync(all_lanes, start_, owner), piece);
   }
 
  private:

@@ -49,8 +49,8 @@ __device__ inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint3
   return before;
 }
 
-/// Adds 1 to a counter in global memory; the value before. Orders nothing. As an increment that wraps (far away), because of additions
-/// ptxas makes one for the whole warp and waits for its answer at once. PTX: atom.relaxed.gpu.inc.
+/// Adds 1 to a counter in global memory; the value before. Orders nothing. As an increment that wraps (far away),
+/// because of additions ptxas makes one for the whole warp and waits for its answer at once. PTX: atom.relaxed.gpu.inc.
 __device__ inline std::uint32_t draw(std::uint32_t* counter) noexcept {
   std::uint32_t before = 0;
   asm volatile("atom.relaxed.gpu.global.inc.u32 %0, [%1], %2;"
