@@ -80,7 +80,7 @@ class hopper_consumer {
   }
 
   __device__ void release(int stage) const noexcept {
-    if (thread() % 32 == 0) device::arrive(storage_.empty(stage));
+    if (thread() % 32 < Tile::arrivals) device::arrive(storage_.empty(stage));
   }
 
   __device__ void load(lane_words& words, int stage, int k_atom, int m) const noexcept {

@@ -35,6 +35,9 @@ struct hopper_tile {
   static constexpr int threads = 32 * flags.num_warps;
   static constexpr int k_atoms = flags.block_k / 64;   ///< of a stage
   static constexpr int w_groups = flags.block_n / 64;  ///< of a slab
+  /// Of a consuming warp at a stage it is done with: lane 0 speaks for all, behind a __syncwarp or what wgmma waits
+  /// for.
+  static constexpr int arrivals = TILEFIT_ARRIVING_LANES;
   static constexpr int slab_atoms = flags.block_n / 16;
   static constexpr int atoms = slab_atoms / consumer_warps;  ///< of a warp whose sums are stored
   /// Of a piece. With wgmma half a piece takes two thirds of a whole one's time.

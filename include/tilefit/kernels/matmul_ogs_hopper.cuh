@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < Tile::flags.num_stages; ++stage) {
       device::init_barrier(storage.full(stage), 32 * Tile::x_warps + 1);
-      device::init_barrier(storage.empty(stage), Tile::consumer_warps);
+      device::init_barrier(storage.empty(stage), Tile::consumer_warps * Tile::arrivals);
     }
     device::publish_barriers();
   }
