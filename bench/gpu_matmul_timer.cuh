@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "../tests/gpu/matmul_calls.cuh"
 #include "gpu_layer.cuh"
 #include "json_text.hpp"
-#include "tilefit/launch.cuh"
 
 namespace tilefit_gpu {
 
@@ -85,7 +85,7 @@ class matmul_timer {
 
   /// A workspace for any of the calls: one for all, prepared when it is made.
   void lend_workspace(matmul_args& args, const opt_flags& flags) {
-    const std::size_t bytes = cuda::workspace_bytes(args, flags);
+    const std::size_t bytes = ogs::workspace_bytes(args, flags);
     if (bytes > workspace_bytes_) {
       wait_for(stream_);
       check(cudaFree(workspace_), "workspace");
@@ -121,7 +121,7 @@ class matmul_timer {
     constexpr int launches = 20;
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < launches; ++i)
-      if (cuda::launch(args, flags, stream_).code != status_code::ok) return 0;
+      if (ogs::launch(args, flags, stream_).code != status_code::ok) return 0;
     const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
     wait_for(stream_);
     return took.count() / launches;
@@ -134,7 +134,7 @@ class matmul_timer {
       for (int i = 0; i < 2; ++i) lend_workspace(args[i], flags[i]);
     bool right = true;
     const captured graph(stream_, [&] {
-      for (int i = 0; i < 2; ++i) right = right && cuda::launch(args[i], flags[i], stream_).code == status_code::ok;
+      for (int i = 0; i < 2; ++i) right = right && ogs::launch(args[i], flags[i], stream_).code == status_code::ok;
     });
     if (!right) return {};
     static_cast<void>(watch_.times(3, graph));
@@ -144,18 +144,18 @@ class matmul_timer {
  private:
   void time_one(layer& on, int which, int repeats, double give_up_us, bool compare, measurement& found) {
     matmul_args args = on.args(which);
-    const cuda::launch_status possible = cuda::can_launch(args, found.flags);
+    const cuda::launch_status possible = ogs::can_launch(args, found.flags);
     if (possible.code != status_code::ok) {
       found.fault = "refused";
       return;
     }
     lend_workspace(args, found.flags);
     on.poison_y(which);
-    cuda::launch_status status = cuda::launch(args, found.flags, stream_);
+    cuda::launch_status status = ogs::launch(args, found.flags, stream_);
     wait_for(stream_);
     check(cudaGetLastError(), "after a launch");
     const captured graph(stream_, [&] {
-      if (status.code == status_code::ok) status = cuda::launch(args, found.flags, stream_);
+      if (status.code == status_code::ok) status = ogs::launch(args, found.flags, stream_);
     });
     if (status.code != status_code::ok) {
       found.fault =

@@ -2,8 +2,8 @@
 
 The model has the sizes of gpt-oss-20b, but two layers. Its experts are rounded to MXFP4, so that both compute the same
 function and differ by rounding alone. Checked are every layer's experts against FP32 arithmetic, and the logits and the
-greedy tokens of the whole model, a prompt and a few steps. Ends with 77 where PyTorch, transformers, nvcc or a Hopper
-GPU is missing.
+greedy tokens of the whole model, a prompt and a few steps, against the same model in FP32. Ends with 77 where PyTorch, transformers, nvcc or a GPU
+since Ampere is missing.
 """
 
 import sys
@@ -25,8 +25,8 @@ import tilefit_experts
 def why_not():
     if not torch.cuda.is_available():
         return "no CUDA device"
-    if torch.cuda.get_device_capability() != (9, 0):
-        return "the device is no Hopper GPU"
+    if torch.cuda.get_device_capability() < (8, 0):
+        return "the device is older than Ampere"
     if cpp_extension.CUDA_HOME is None:
         return "no nvcc (CUDA_HOME)"
     return None
@@ -140,22 +140,31 @@ def main():
     good = check_layers(model, originals, replacements, prompt)
 
     use_experts(model, originals)
-    wanted, tokens = logits_of(model, prompt)
+    original, tokens = logits_of(model, prompt)
     use_experts(model, replacements)
-    got, _ = logits_of(model, prompt, tokens)
+    ours, _ = logits_of(model, prompt, tokens)
+    use_experts(model, originals)
+    exact, _ = logits_of(model.float(), prompt, tokens)
 
-    # Rounding alone makes the two differ; where the router has a tie within it, a token takes another expert.
-    difference = ((got - wanted).norm() / wanted.norm()).item()
-    noise = (got - wanted).square().mean().sqrt()
-    best = wanted.topk(2, dim=-1).values
-    same = wanted.argmax(-1) == got.argmax(-1)
-    unexplained = ~same & (best[:, 0] - best[:, 1] > 6 * noise)
-    print(f"logits: relative difference {difference:.2e}")
-    print(
-        f"greedy tokens: {int(same.sum())} of {same.numel()} are the same; {int(unexplained.sum())} of the others are "
-        f"no near ties, whose two best logits are closer than {6 * noise.item():.3f}"
-    )
-    good = good and difference <= 5e-2 and not bool(unexplained.any()) and bool(torch.isfinite(got).all())
+    # Rounding alone keeps both from the same model in FP32, and where the router has a tie within it, a token takes
+    # other experts. Ours must be no further away than the original, and choose another token than FP32 no more often
+    # where its two best logits are further apart than six times the original's noise.
+    best = exact.topk(2, dim=-1).values
+    clear = best[:, 0] - best[:, 1] > 6 * (original - exact).square().mean().sqrt()
+
+    def compare(name, logits):
+        error = ((logits - exact).norm() / exact.norm()).item()
+        other = logits.argmax(-1) != exact.argmax(-1)
+        print(
+            f"{name}: logits {error:.2e} from FP32, {int(other.sum())} of {other.numel()} greedy tokens are others, "
+            f"{int((other & clear).sum())} of them no near ties"
+        )
+        return error, int(other.sum()), int((other & clear).sum())
+
+    theirs, mine = compare("original", original), compare("tilefit", ours)
+    print(f"greedy tokens: {int((ours.argmax(-1) == original.argmax(-1)).sum())} of {clear.numel()} are the original's")
+    good = good and bool(torch.isfinite(ours).all())
+    good = good and mine[0] <= 1.05 * theirs[0] and mine[1] <= theirs[1] + theirs[1] // 4 and mine[2] <= theirs[2]
     print("ok" if good else "FAILED")
     return 0 if good else 1
 

@@ -2,8 +2,9 @@
 // Knows: bytes, multiply-adds, latencies and rates, in integers. Must not know: which tiles there are.
 //
 // Everything is integer arithmetic in picoseconds, so that a choice made while compiling and one made at run time are
-// the same choice whatever the compiler contracts or reorders. The model gives every SM one block at a time; more
-// shared memory can then only add stages, and more stages never make the prediction slower.
+// the same choice whatever the compiler contracts or reorders. The model gives every SM one block at a time, or so many
+// as a policy says its kernels are laid out for; more shared memory can then only add stages, and more stages never
+// make the prediction slower.
 #pragma once
 
 #include <cstdint>
@@ -56,6 +57,7 @@ struct math_path {
   std::int64_t gflops = 0;       ///< of the matrix instruction used, whole chip
   std::int64_t widen_slots = 0;  ///< vector instructions per weight before it can be multiplied, in 1/16
   bool overlapped = false;       ///< matrix and vector instructions issue side by side (wgmma, tcgen05, MFMA)
+  int resident_blocks = 1;       ///< of an SM, whose loads are under way together
   int row_step = 0;              ///< a tile multiplies only the rows it has, rounded up to this; 0: all block_m
   /// A second loop, for tiles of less than so many rows (0: there is none): what differs in it.
   int narrow_below = 0;
@@ -208,6 +210,7 @@ class cost_model {
   std::int64_t x_bytes_ = 0, w_bytes_ = 0;  // of 32 elements along K, scales included
   int y_bits_;                              // of the output, per column before the activation
   bool overlapped_;
+  int resident_blocks_;
   int row_step_;
   int narrow_below_;
   std::int64_t narrow_mac_rate_ = 0, narrow_widen_rate_ = 0;
@@ -242,6 +245,7 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       rows_(problem.rows),
       y_bits_(bits_of(problem.formats.y) / (problem.formats.act == activation::swiglu ? 2 : 1)),
       overlapped_(path.overlapped),
+      resident_blocks_(detail::max(path.resident_blocks, 1)),
       row_step_(path.row_step),
       narrow_below_(path.narrow_below),
       constants_(constants) {
@@ -356,7 +360,8 @@ constexpr std::int64_t cost_model::least_ps(const opt_flags& flags, int split_k,
 TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_work& work, const opt_flags& flags,
                                                                    int stages) const noexcept {
   // 32 bits, for the fast division; a stage in flight for each but the one that is worked on.
-  const std::int64_t latency_ps = constants_.load_latency_ps / static_cast<std::uint32_t>(detail::max(stages - 1, 1));
+  const std::int64_t latency_ps =
+      constants_.load_latency_ps / static_cast<std::uint32_t>(resident_blocks_ * detail::max(stages - 1, 1));
   const std::int64_t hidden_ps = detail::max(work.load_ps, latency_ps);
   const std::int64_t step_ps =
       stages > 1 ? detail::max(work.busy_ps, hidden_ps) : work.busy_ps + work.load_ps + latency_ps;

@@ -11,10 +11,10 @@
 #include <cstdint>
 #include <span>
 
+#include "compiled_kernels.cuh"
 #include "detail/math.hpp"
 #include "device/cuda/launch_control.cuh"
 #include "dispatch.hpp"
-#include "kernels/matmul_ogs_hopper.cuh"
 #include "kernels/ogs_params.hpp"
 #include "kernels/reduce_topk.cuh"
 #include "kernels/schedule.hpp"
@@ -31,54 +31,9 @@ namespace tilefit::inline v0::cuda {
 inline constexpr std::size_t zeroed_workspace_bytes = 65'536;
 inline constexpr std::size_t workspace_alignment = 256;
 
-/// The kernels that a program compiles: every tile, bf16 and fp16 X. A program that wants fewer passes a type of its
-/// own with these members to `launch` and its companions; the engine may then choose a tile that is not there, and
-/// `can_launch` says so.
-struct full_catalogue {
-  static constexpr std::span<const opt_flags> hopper_tiles = ogs_policy::hopper_tiles;
-  static constexpr bool bf16 = true;
-  static constexpr bool fp16 = true;
-};
-
 }  // namespace tilefit::inline v0::cuda
 
 namespace tilefit::inline v0::detail {
-
-/// An entry of a catalogue as a type: g++ 12 crashes on flags as a dependent template argument.
-template <class Catalogue, int Index, dtype X>
-struct hopper_entry {
-  static constexpr opt_flags flags = Catalogue::hopper_tiles[Index];
-  static constexpr dtype x = X;
-};
-
-/// A kernel that was found for flags, and what launching it takes.
-struct compiled_kernel {
-  using function = void (*)(kernels::ogs_params);
-  function run = nullptr;
-  int smem_bytes = 0;
-  int threads = 0;
-  int blocks_per_sm = 1;
-  int groups = 2;  ///< that count arrivals each for themselves
-};
-
-template <class Tile>
-constexpr compiled_kernel describe(compiled_kernel::function run) noexcept {
-  return {.run = run,
-          .smem_bytes = static_cast<int>(Tile::plan.total_bytes()),
-          .threads = Tile::threads,
-          .blocks_per_sm = Tile::blocks_per_sm,
-          .groups = Tile::groups};
-}
-
-template <class Catalogue, dtype X>
-compiled_kernel hopper_kernel(int index) noexcept {
-  compiled_kernel kernel;
-  with_index<static_cast<int>(Catalogue::hopper_tiles.size())>(index, [&]<int Index>() {
-    using tile = kernels::hopper_tile<hopper_entry<Catalogue, Index, X>>;
-    kernel = describe<tile>(kernels::matmul_ogs_hopper<tile>);
-  });
-  return kernel;
-}
 
 /// Formats and epilogue of arguments.
 constexpr matmul_formats formats_of(const matmul_args& args) noexcept {
@@ -135,15 +90,20 @@ inline refusal refuse_args(const matmul_args& args) noexcept {
   return {};
 }
 
+/// At the end of what is zeroed (ogs_params::tickets).
+inline constexpr int ticket_bytes = 8;
+
 /// Where the parts of a workspace lie, in bytes from its start.
 struct workspace_plan {
   std::int64_t present_at = 0;  ///< a byte for each row before the sum over topk
   std::int64_t parts_at = 0;    ///< fp32 rows before the sum over topk
   std::int64_t partials_at = 0;
+  bool required = false;  ///< else a launch does without, when it is given none
   std::int64_t bytes = 0;
 };
 
-inline workspace_plan plan_workspace(const matmul_args& args, const opt_flags& flags, int blocks) noexcept {
+inline workspace_plan plan_workspace(const matmul_args& args, const opt_flags& flags, int blocks,
+                                     bool draws_tickets) noexcept {
   workspace_plan plan;
   std::int64_t at = cuda::zeroed_workspace_bytes;
   const auto place = [&at](std::int64_t bytes) {
@@ -155,14 +115,15 @@ inline workspace_plan plan_workspace(const matmul_args& args, const opt_flags& f
   plan.present_at = place(slots);
   plan.parts_at = place(saturating_mul(slots, 4 * output_columns(args)));
   plan.partials_at = place(flags.split_k > 1 ? std::int64_t{8} * blocks * flags.block_m * flags.block_n : 0);
-  const bool needed = flags.split_k > 1 || slots > 0;
-  plan.bytes = needed ? at : 0;
+  plan.required = flags.split_k > 1 || slots > 0;
+  plan.bytes = plan.required ? at : draws_tickets ? std::int64_t{cuda::zeroed_workspace_bytes} : 0;
   return plan;
 }
 
 /// Everything that is known before something is enqueued.
 struct launch_plan {
   cuda::launch_status status{};
+  arch_traits arch{};
   compiled_kernel kernel{};
   int blocks = 0;
   workspace_plan workspace{};
@@ -190,14 +151,9 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
     plan.status = answer_of_runtime(device.native_error);
     return plan;
   }
-  if (ogs_policy::loop_for(device.arch, formats_of(args)) != ogs_loop::wgmma)
-    return refuse({.status = status_code::unsupported_feature,
-                   .subject = "compute capability of the device",
-                   .value = device.arch.compute_capability,
-                   .must_be = relation::exactly,
-                   .limit = 90,
-                   .why = "no kernel for it is part of this library yet"});
-  const int index = find_kernel(Catalogue::hopper_tiles, flags);
+  plan.arch = arch_for<Catalogue>(device);
+  const std::span<const opt_flags> tiles_there = tiles_for<Catalogue>(plan.arch);
+  const int index = find_kernel(tiles_there, flags);
   if (index < 0)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "block_m of a tile outside the catalogue",
@@ -205,12 +161,13 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .must_be = relation::absent,
                    .limit = 0,
                    .why = "cuda::catalogue lists the tiles that are compiled"});
-  if (flags.split_k < 1 || flags.split_k > Catalogue::hopper_tiles[static_cast<std::size_t>(index)].split_k)
+  const int most_split = tiles_there[static_cast<std::size_t>(index)].split_k;
+  if (flags.split_k < 1 || flags.split_k > most_split)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "split_k",
                    .value = flags.split_k,
                    .must_be = relation::at_most,
-                   .limit = Catalogue::hopper_tiles[static_cast<std::size_t>(index)].split_k});
+                   .limit = most_split});
   const std::int64_t slabs = ceil_div(args.n, flags.block_n), steps = ceil_div(args.k, flags.block_k);
   const std::int64_t tiles = saturating_mul(kernels::most_row_tiles(args.m, args.experts, flags.block_m), slabs);
   if (tiles > INT32_MAX)
@@ -220,9 +177,9 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .must_be = relation::at_most,
                    .limit = INT32_MAX});
   if constexpr (Catalogue::bf16)
-    if (args.x.type == dtype::bf16) plan.kernel = hopper_kernel<Catalogue, dtype::bf16>(index);
+    if (args.x.type == dtype::bf16) plan.kernel = kernel_of<Catalogue, dtype::bf16>(plan.arch, index);
   if constexpr (Catalogue::fp16)
-    if (args.x.type == dtype::fp16) plan.kernel = hopper_kernel<Catalogue, dtype::fp16>(index);
+    if (args.x.type == dtype::fp16) plan.kernel = kernel_of<Catalogue, dtype::fp16>(plan.arch, index);
   if (plan.kernel.run == nullptr)
     return refuse({.status = status_code::unsupported_dtype,
                    .subject = "kernels for this format of X",
@@ -230,12 +187,21 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .must_be = relation::at_least,
                    .limit = 1,
                    .why = "the program's catalogue leaves it out"});
-  const int sms = max(device.arch.sm_count - max(flags.idle_sms, 0), 1);
-  const std::int64_t most = flags.split_k > 1 ? saturating_mul(tiles, steps) : tiles;
-  plan.blocks =
-      static_cast<int>(min<std::int64_t>(std::int64_t{sms} * plan.kernel.blocks_per_sm, max<std::int64_t>(most, 1)));
-  plan.workspace = plan_workspace(args, flags, plan.blocks);
-  if (std::int64_t{4} * plan.blocks * plan.kernel.groups > static_cast<std::int64_t>(cuda::zeroed_workspace_bytes))
+  if (plan.kernel.smem_bytes > plan.arch.smem_block_bytes)
+    return refuse({.status = status_code::no_fit,
+                   .subject = "shared memory of a block",
+                   .value = plan.kernel.smem_bytes,
+                   .must_be = relation::at_most,
+                   .limit = plan.arch.smem_block_bytes});
+  const int sms = max(plan.arch.sm_count - max(flags.idle_sms, 0), 1);
+  const std::int64_t resident = std::int64_t{sms} * plan.kernel.blocks_per_sm;
+  // The Hopper kernels cut tiles into as many as four.
+  const std::int64_t pieces = plan.arch.features.has(feature::wgmma) ? saturating_mul(tiles, 4) : tiles;
+  const std::int64_t most = flags.split_k > 1 ? saturating_mul(tiles, steps) : pieces;
+  plan.blocks = static_cast<int>(min<std::int64_t>(resident, max<std::int64_t>(most, 1)));
+  plan.workspace = plan_workspace(args, flags, plan.blocks, plan.arch.features.has(feature::wgmma));
+  constexpr std::int64_t zeroed = cuda::zeroed_workspace_bytes;
+  if (std::int64_t{4} * plan.blocks * plan.kernel.groups + ticket_bytes > zeroed)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "blocks of the grid",
                    .value = plan.blocks,
@@ -269,7 +235,7 @@ inline cuda::launch_status enqueue(const launch_plan& plan, const kernels::ogs_p
   cuda::launch_status status = answer_of_runtime(error);
   if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction ||
       error == cudaErrorInvalidKernelImage)
-    status.reason.why = "compile with -gencode arch=compute_90a,code=sm_90a";
+    status.reason.why = missing_code(plan.arch);
   return status;
 }
 
@@ -277,14 +243,23 @@ inline cuda::launch_status enqueue(const launch_plan& plan, const kernels::ogs_p
 
 namespace tilefit::inline v0::cuda {
 
-/// Tiles that are compiled for an architecture: flags that `launch` takes as they are.
+/// Tiles that are compiled for an architecture: flags that `launch` takes as they are. Code for sm_90, without its a,
+/// has the generic ones.
+template <class Catalogue = full_catalogue>
 [[nodiscard]] constexpr std::span<const opt_flags> catalogue(const arch_traits& arch) noexcept {
-  if (arch.features.has(feature::wgmma)) return ogs_policy::hopper_tiles;
-  return {};
+  return detail::tiles_for<Catalogue>(arch);
 }
 
-/// Tiles of the generic path (mma.sync, SM80 and later), which run on every device that has the shared memory.
-[[nodiscard]] constexpr std::span<const opt_flags> generic_catalogue() noexcept { return {}; }
+/// Tiles for the current device and the code that the program has for it; none where the device cannot be asked.
+template <class Catalogue = full_catalogue>
+[[nodiscard]] std::span<const opt_flags> device_catalogue() noexcept {
+  const device_facts device = current_device();
+  if (device.native_error != 0) return {};
+  return detail::tiles_for<Catalogue>(detail::arch_for<Catalogue>(device));
+}
+
+/// Tiles of the generic path (mma.sync, SM80 and later), which run on every device.
+[[nodiscard]] constexpr std::span<const opt_flags> generic_catalogue() noexcept { return ogs_policy::generic_tiles; }
 
 /// The problem that arguments describe, as far as the host can see it: rows of the experts are not known.
 [[nodiscard]] constexpr matmul_problem problem_of(const matmul_args& args) noexcept {
@@ -298,8 +273,9 @@ namespace tilefit::inline v0::cuda {
           .formats = detail::formats_of(args)};
 }
 
-/// The engine's choice for the current device. `constraints` as for make_opt_flags.
-[[nodiscard]] inline selection choose(const matmul_args& args, const opt_flags_constraints& constraints = {}) noexcept {
+/// The engine's choice for the current device among the tiles of a catalogue. `constraints` as for make_opt_flags.
+template <class Catalogue = full_catalogue>
+[[nodiscard]] selection choose(const matmul_args& args, const opt_flags_constraints& constraints = {}) noexcept {
   const device_facts device = current_device();
   if (device.native_error != 0) {
     selection none;
@@ -307,7 +283,8 @@ namespace tilefit::inline v0::cuda {
     none.refused = detail::answer_of_runtime(device.native_error).reason;
     return none;
   }
-  return make_opt_flags(device.arch, problem_of(args), constraints);
+  return make_opt_flags(detail::arch_for<Catalogue>(device), problem_of(args), constraints,
+                        detail::catalogue_policy<Catalogue>{});
 }
 
 /// Whether `launch` would enqueue work: ok, empty, or why not. The workspace is not looked at.
@@ -316,7 +293,9 @@ template <class Catalogue = full_catalogue>
   return detail::plan_launch<Catalogue>(args, flags).status;
 }
 
-/// Bytes of matmul_args::workspace that a launch takes, 0 when it takes none. Aligned to `workspace_alignment`.
+/// Bytes of matmul_args::workspace that a launch makes use of, 0 when it needs none. Aligned to `workspace_alignment`.
+/// Without sums over topk and splits along K a launch also runs without a workspace, and is slower on Hopper: blocks
+/// then take tiles in a fixed turn.
 template <class Catalogue = full_catalogue>
 [[nodiscard]] std::size_t workspace_bytes(const matmul_args& args, const opt_flags& flags) noexcept {
   return static_cast<std::size_t>(detail::plan_launch<Catalogue>(args, flags).workspace.bytes);
@@ -341,7 +320,7 @@ template <class Catalogue = full_catalogue>
   const detail::launch_plan plan = detail::plan_launch<Catalogue>(args, flags);
   if (plan.status.code != status_code::ok) return plan.status;
   const detail::workspace_plan& at = plan.workspace;
-  if (at.bytes > 0) {
+  if (at.required || args.workspace != nullptr) {
     if (args.workspace == nullptr) return detail::answer(detail::missing("workspace"));
     if (args.workspace_bytes < static_cast<std::size_t>(at.bytes))
       return detail::answer(detail::bad_number("workspace_bytes", static_cast<std::int64_t>(args.workspace_bytes),
@@ -353,8 +332,10 @@ template <class Catalogue = full_catalogue>
   }
   auto* const workspace = static_cast<std::byte*>(args.workspace);
   kernels::ogs_params params{.args = args};
-  params.slabs = static_cast<std::int32_t>(detail::ceil_div(args.n, flags.block_n));
+  params.atoms = static_cast<std::int32_t>(detail::ceil_div(args.n, weight_atom::rows));
   params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, flags.block_k));
+  if (workspace != nullptr && at.bytes > 0)
+    params.tickets = reinterpret_cast<std::uint32_t*>(workspace + zeroed_workspace_bytes - detail::ticket_bytes);
   params.split_k = flags.split_k;
   params.arrivals = reinterpret_cast<std::uint32_t*>(workspace);
   params.partials = reinterpret_cast<float*>(workspace + at.partials_at);
@@ -391,7 +372,7 @@ template <class Catalogue = full_catalogue>
 template <class Catalogue = full_catalogue>
 [[nodiscard]] launch_status launch(const matmul_args& args, cudaStream_t stream,
                                    const launch_options& options = {}) noexcept {
-  const selection choice = choose(args);
+  const selection choice = choose<Catalogue>(args);
   if (!choice.has_tile()) return {.code = choice.status, .reason = choice.refused};
   return launch<Catalogue>(args, choice.flags, stream, options);
 }

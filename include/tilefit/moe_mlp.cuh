@@ -243,9 +243,10 @@ std::int64_t moe_matmul_bytes(const moe_plan& plan, const cuda::moe_flags& flags
 
 namespace tilefit::inline v0::cuda {
 
-/// The engine's choice for both matmuls on the current device. Reads no device memory and does not look at the
-/// workspace. A layer that is refused, or has no tokens, gets that answer twice.
-[[nodiscard]] inline moe_selection choose_moe(const moe_args& args) noexcept {
+/// The engine's choice for both matmuls on the current device, among the tiles of a catalogue. Reads no device memory
+/// and does not look at the workspace. A layer that is refused, or has no tokens, gets that answer twice.
+template <class Catalogue = full_catalogue>
+[[nodiscard]] moe_selection choose_moe(const moe_args& args) noexcept {
   const detail::moe_plan plan = detail::plan_moe(args, 0, nullptr);
   moe_selection answer;
   if (plan.reason) {
@@ -253,8 +254,8 @@ namespace tilefit::inline v0::cuda {
     answer.gate_up.refused = answer.down.refused = plan.reason;
     return answer;
   }
-  answer.gate_up = choose(plan.gate_up);
-  answer.down = choose(plan.down);
+  answer.gate_up = choose<Catalogue>(plan.gate_up);
+  answer.down = choose<Catalogue>(plan.down);
   return answer;
 }
 

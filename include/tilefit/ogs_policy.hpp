@@ -75,6 +75,18 @@ inline constexpr auto tiles_of = [] {
   return tiles;
 }();
 
+/// A tile of the CUDA kernels. `stages` is what it is compiled with, `split` the most blocks that share it along K.
+constexpr opt_flags cuda_tile(int m, int n, int k, int warps, int stages, int split) noexcept {
+  return {.block_m = m,
+          .block_n = n,
+          .block_k = k,
+          .num_warps = warps,
+          .num_stages = stages,
+          .split_k = split,
+          .is_persistent = true,
+          .w_cache = cache_hint::evict_first};
+}
+
 }  // namespace detail
 
 /// Main loop that serves an architecture and a pair of formats.
@@ -91,22 +103,18 @@ enum class ogs_loop : std::uint8_t {
 struct ogs_policy {
   constexpr std::string_view name() const noexcept { return "tilefit matmul_ogs"; }
 
-  /// Kernels for Hopper (kernels/matmul_ogs_hopper.cuh), measured on an H200: mma.sync where an expert has few rows,
-  /// two blocks to an SM; wgmma, 16 consuming warps and one block to an SM, elsewhere.
-  static constexpr std::array<opt_flags, 6> hopper_tiles = [] {
-    const auto tile = [](int m, int n, int k, int warps, int stages, int split) {
-      return opt_flags{.block_m = m,
-                       .block_n = n,
-                       .block_k = k,
-                       .num_warps = warps,
-                       .num_stages = stages,
-                       .split_k = split,
-                       .is_persistent = true,
-                       .w_cache = cache_hint::evict_first};
-    };
-    return std::array{tile(8, 64, 256, 6, 4, 16),    tile(8, 128, 256, 10, 5, 16), tile(16, 128, 256, 10, 4, 16),
-                      tile(32, 128, 128, 10, 6, 16), tile(64, 256, 64, 20, 8, 1),  tile(128, 256, 64, 20, 7, 1)};
-  }();
+  /// Kernels for Hopper (kernels/matmul_ogs_hopper.cuh): mma.sync where an expert has few rows, two blocks to an SM;
+  /// wgmma, 16 consuming warps and one block to an SM, elsewhere. On an H200 a tile of 32 rows was nowhere the best.
+  static constexpr std::array hopper_tiles = {
+      detail::cuda_tile(8, 128, 256, 10, 5, 16), detail::cuda_tile(16, 128, 256, 10, 4, 16),
+      detail::cuda_tile(64, 256, 128, 20, 6, 1), detail::cuda_tile(128, 256, 128, 20, 4, 1)};
+
+  /// Kernels for every chip since Ampere (kernels/matmul_ogs_mma.cuh), in the shared memory that the smallest of them
+  /// have: two or three blocks to an SM of 100 KiB. Fourteen more tiles were no more than 9 % faster anywhere (H200,
+  /// within SM120's shared memory).
+  static constexpr std::array generic_tiles = {detail::cuda_tile(8, 128, 128, 4, 3, 16),
+                                               detail::cuda_tile(32, 128, 64, 4, 3, 16),
+                                               detail::cuda_tile(64, 128, 64, 4, 3, 1)};
 
   static constexpr ogs_loop loop_for(const arch_traits& arch, const matmul_formats& formats) noexcept {
     if (arch.vendor == vendor_id::amd) {
@@ -121,7 +129,7 @@ struct ogs_policy {
   constexpr std::span<const opt_flags> candidates(const arch_traits& arch,
                                                   const matmul_problem& problem) const noexcept {
     switch (loop_for(arch, problem.formats)) {
-      case ogs_loop::mma_sync: return detail::tiles_of<mma_sync_grid>;
+      case ogs_loop::mma_sync: return generic_tiles;
       case ogs_loop::mma_block_scaled: return detail::tiles_of<mma_block_scaled_grid>;
       case ogs_loop::wgmma: return hopper_tiles;
       case ogs_loop::mfma:
@@ -183,25 +191,23 @@ struct ogs_policy {
     path.overlapped = loop != ogs_loop::mma_sync && loop != ogs_loop::mma_block_scaled && loop != ogs_loop::wmma;
     if (loop == ogs_loop::wgmma && bits_of(formats.w) == 4) {
       // Fitted to the times of every tile at 64 matmuls of gpt-oss-20b and 120b on an H200 (bench/results, 2026-11-21):
-      // a pass over the weights is not faster than 21.8 of them a cycle and SM in the wgmma loop, and mma.sync reaches
-      // 0.6 of wgmma's rate.
+      // a pass over the weights is not faster than 30 of them a cycle and SM in the wgmma loop, and mma.sync reaches
+      // half of wgmma's rate.
       path.row_step = 8;
-      path.widen_slots = 94;
+      path.widen_slots = 68;
       path.narrow_below = 64;
-      path.narrow_gflops = path.gflops * 6 / 10;
-      path.narrow_widen_slots = default_cost_constants.widen_slots;
+      path.narrow_gflops = path.gflops / 2;
+      path.narrow_widen_slots = 30;
+    }
+    if (loop == ogs_loop::mma_sync) {
+      path.row_step = 8;
+      path.resident_blocks = 3;
+      if (bits_of(formats.w) == 4) path.widen_slots = default_cost_constants.widen_slots;  // in software everywhere
     }
     return path;
   }
 
  private:
-  static constexpr detail::tile_grid mma_sync_grid{.block_m = {16, 32, 64, 128},
-                                                   .block_n = {64, 128, 256},
-                                                   .block_k = {64, 128},
-                                                   .wave_size = 32,
-                                                   .least_warps = 4,
-                                                   .most_warps = 8,
-                                                   .accumulators = 128};
   static constexpr detail::tile_grid mma_block_scaled_grid{.block_m = {16, 32, 64, 128},
                                                            .block_n = {64, 128, 256},
                                                            .block_k = {128, 256},

@@ -147,14 +147,18 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_tr
     plan.add(smem_region::x_scales, detail::div_pow2(m * k, formats.scale_block), per_stage, 128);
   const std::int64_t w_scales = has_block_scales(formats.w) ? detail::div_pow2(n * k, formats.scale_block) : 0;
   plan.add(smem_region::w_values, bytes_of(formats.w, n * k) + w_scales, per_stage, 128);
-  // A full and an empty mbarrier of 8 B for each stage, and a word for each of four groups of warps.
   if (arch.features.has(feature::wgmma)) {
-    plan.add(smem_region::barriers, 16 * flags.num_stages + 16, fixed, 128);
+    // A full and an empty mbarrier of 8 B for each stage; the number of the next piece, twice in turn.
+    plan.add(smem_region::barriers, 16 * flags.num_stages + 8, fixed, 128);
     plan.add(smem_region::work_pieces, 32 * flags.num_stages, fixed, 128);
+    // Row and gamma, 8 B, for each group of four warps, twice in turn: a tile's are written while the last one's are
+    // read.
+    plan.add(smem_region::row_indx, 16 * m * (flags.num_warps / 4), fixed, 128);
+  } else {
+    // All warps copy and multiply: the piece being multiplied, one that may start in each stage under way, two more.
+    plan.add(smem_region::work_pieces, 32 * (flags.num_stages + 2), fixed, 128);
+    plan.add(smem_region::row_indx, 8 * m, fixed, 128);
   }
-  // Row and gamma, 8 B, for each group of four warps, twice in turn: a tile's are written while the last one's are
-  // read.
-  plan.add(smem_region::row_indx, 16 * m * (flags.num_warps / 4), fixed, 128);
   return plan;
 }
 

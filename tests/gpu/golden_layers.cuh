@@ -98,9 +98,9 @@ class golden_layer {
     lane_.workspace.clear();
     for (int i = 0; i < 2; ++i) {
       flags_[i] = choose(args_[i]);
-      const cuda::launch_status possible = cuda::can_launch(args_[i], flags_[i]);
+      const cuda::launch_status possible = ogs::can_launch(args_[i], flags_[i]);
       if (!succeeded(possible.code)) return "refused: " + text_of(possible);
-      args_[i].workspace_bytes = cuda::workspace_bytes(args_[i], flags_[i]);
+      args_[i].workspace_bytes = ogs::workspace_bytes(args_[i], flags_[i]);
       if (args_[i].workspace_bytes == 0) continue;
       args_[i].workspace = lane_.workspace.take(stream, args_[i].workspace_bytes, "the workspace");
       poison(stream, args_[i].workspace, args_[i].workspace_bytes);
@@ -114,7 +114,7 @@ class golden_layer {
   /// Both matmuls, one behind the other.
   std::string enqueue_layer() {
     for (int i = 0; i < 2; ++i) {
-      const cuda::launch_status status = cuda::launch(args_[i], flags_[i], test_.gpu.main);
+      const cuda::launch_status status = ogs::launch(args_[i], flags_[i], test_.gpu.main);
       if (status.code != status_code::ok) return "launch answers " + text_of(status);
     }
     return {};
@@ -220,7 +220,7 @@ inline void test_golden_layers(matmul_test& test, const std::string& folder) {
         for (const flag_choice& choice : choices)
           test.in_run(choice, [&] {
             const auto choose = [&](const matmul_args& args) {
-              return choice.entry < 0 ? cuda::choose(args).flags : choice.flags;
+              return choice.entry < 0 ? ogs::choose(args).flags : choice.flags;
             };
             const auto finish = [&](std::string fault) {
               outcome result;

@@ -32,7 +32,8 @@ inline case_spec small_down(std::int64_t tokens, std::int64_t n, std::int64_t k)
           .gammas = true};
 }
 
-/// Three launches of the same call give the same bits, on a workspace that is prepared once.
+/// Launches of the same call give the same bits, on a workspace that is prepared once, and without one where it is
+/// optional.
 inline void test_repeats(matmul_test& test) {
   case_spec adding = small_down(21, 320, 320);
   adding.accumulate = true;
@@ -47,9 +48,13 @@ inline void test_repeats(matmul_test& test) {
           const outcome first = one.run(choice.flags);
           if (first.refused || !first.fault.empty()) return test.count(first, true);
           const unsigned long long bits = one.y_hash();
-          for (int again = 0; again < 2; ++again) {
+          matmul_args without = one.args;
+          without.workspace = nullptr;
+          without.workspace_bytes = 0;
+          const bool optional = choice.flags.split_k == 1 && one.args.topk <= 1;
+          for (int again = 0; again < (optional ? 3 : 2); ++again) {
             one.reset_y(test.gpu.main);
-            const cuda::launch_status status = cuda::launch(one.args, choice.flags, test.gpu.main);
+            const cuda::launch_status status = ogs::launch(again < 2 ? one.args : without, choice.flags, test.gpu.main);
             wait_for(test.gpu.main, test.gpu.most_wait_seconds);
             if (status.code != status_code::ok) return test.run.failed("launched again: " + text_of(status));
             if (one.y_hash() != bits) return test.run.failed("another result the next time");
@@ -71,8 +76,8 @@ inline void test_shared_workspace(matmul_test& test) {
     std::size_t bytes = 0;
     for (const flag_choice& choice : choices)
       for (const auto& one : cases)
-        if (succeeded(cuda::can_launch(one->args, choice.flags).code))
-          bytes = std::max(bytes, cuda::workspace_bytes(one->args, choice.flags));
+        if (succeeded(ogs::can_launch(one->args, choice.flags).code))
+          bytes = std::max(bytes, ogs::workspace_bytes(one->args, choice.flags));
     guarded_memory memory;
     void* const workspace = memory.take(test.gpu.main, bytes, "the shared workspace");
     poison(test.gpu.main, workspace, bytes);
@@ -202,7 +207,7 @@ inline void test_graphs(matmul_test& test) {
           if (direct.refused || !direct.fault.empty()) return test.count(direct, true);
           const unsigned long long bits = one.y_hash();
           cuda::launch_status recorded;
-          const captured graph(stream, [&] { recorded = cuda::launch(one.args, choice.flags, stream); });
+          const captured graph(stream, [&] { recorded = ogs::launch(one.args, choice.flags, stream); });
           if (recorded.code != status_code::ok) return test.run.failed("captured launch: " + text_of(recorded));
           for (int again = 0; again < 3; ++again) {
             one.reset_y(stream);
@@ -241,7 +246,7 @@ inline void test_streams(matmul_test& test) {
         for (int round = 0; round < 8; ++round)
           for (int i = 0; i < 2; ++i) {
             cases[i]->reset_y(own[i]);
-            const cuda::launch_status status = cuda::launch(cases[i]->args, choice.flags, own[i]);
+            const cuda::launch_status status = ogs::launch(cases[i]->args, choice.flags, own[i]);
             if (status.code != status_code::ok) return test.run.failed(text_of(status));
           }
         for (int i = 0; i < 2; ++i) wait_for(own[i], test.gpu.most_wait_seconds);
@@ -316,8 +321,8 @@ inline void test_refusals(matmul_test& test) {
           matmul_args args = one.args;
           opt_flags flags = choice.flags;
           call.spoil(args, flags);
-          const cuda::launch_status asked = cuda::can_launch(args, flags);
-          const cuda::launch_status status = cuda::launch(args, flags, test.gpu.main);
+          const cuda::launch_status asked = ogs::can_launch(args, flags);
+          const cuda::launch_status status = ogs::launch(args, flags, test.gpu.main);
           const bool right = call.expected == status_code::ok ? !succeeded(status.code) && !succeeded(asked.code)
                                                               : status.code == call.expected;
           if (!right) fault += "can_launch answers " + text_of(asked) + ", launch " + text_of(status);
@@ -326,11 +331,12 @@ inline void test_refusals(matmul_test& test) {
         });
       }
   });
+  // With a sum over topk no launch does without a workspace.
   test.in_case("workspace", [&] {
     matmul_case one(test.gpu, small_down(9, 96, 2880));
     for (const flag_choice& choice : test.all({1, 2, 4}, test.options.quick ? 4 : 1))
       test.in_run(choice, [&] {
-        if (!succeeded(cuda::can_launch(one.args, choice.flags).code)) return test.run.refused();
+        if (!succeeded(ogs::can_launch(one.args, choice.flags).code)) return test.run.refused();
         std::string fault = one.make_workspace(choice.flags);
         if (one.args.workspace_bytes == 0) return test.run.passed();
         one.reset_y(test.gpu.main);
@@ -340,7 +346,7 @@ inline void test_refusals(matmul_test& test) {
         --less.workspace_bytes;
         none.workspace = nullptr;
         for (const matmul_args* args : {&less, &none}) {
-          const cuda::launch_status status = cuda::launch(*args, choice.flags, test.gpu.main);
+          const cuda::launch_status status = ogs::launch(*args, choice.flags, test.gpu.main);
           if (succeeded(status.code)) fault += "; launch answers " + text_of(status);
         }
         fault += untouched(one, bits);

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "matmul_calls.cuh"
 #include "reference.cuh"
 #include "test_device.cuh"
-#include "tilefit/launch.cuh"
 
 namespace tilefit_gpu {
 
@@ -126,11 +126,11 @@ class matmul_case {
     check(cudaMemcpyAsync(args.y.data, reference.y_before, y_bytes(), cudaMemcpyDeviceToDevice, stream), "reset Y");
   }
 
-  /// Gives args a workspace of exactly the size that `flags` ask for, full of NaN, then prepared.
+  /// Gives args a workspace of exactly what a launch can use, be it optional or not, full of NaN, then prepared.
   std::string make_workspace(const opt_flags& flags) {
     lane_.workspace.clear();
     args.workspace = nullptr;
-    args.workspace_bytes = cuda::workspace_bytes(args, flags);
+    args.workspace_bytes = ogs::workspace_bytes(args, flags);
     if (args.workspace_bytes == 0) return {};
     args.workspace = lane_.workspace.take(on_.main, args.workspace_bytes, "the workspace");
     poison(on_.main, args.workspace, args.workspace_bytes);
@@ -141,7 +141,7 @@ class matmul_case {
   /// One launch on fresh poison and its verdict. With `own_workspace` false, the workspace that args names is used.
   outcome run(const opt_flags& flags, bool own_workspace = true) {
     outcome result;
-    const cuda::launch_status possible = cuda::can_launch(args, flags);
+    const cuda::launch_status possible = ogs::can_launch(args, flags);
     if (!succeeded(possible.code)) {
       result.refused = true;
       result.fault = text_of(possible);
@@ -150,7 +150,7 @@ class matmul_case {
     if (own_workspace) result.fault = make_workspace(flags);
     if (!result.fault.empty()) return result;
     reset_y(on_.main);
-    const cuda::launch_status launched = cuda::launch(args, flags, on_.main);
+    const cuda::launch_status launched = ogs::launch(args, flags, on_.main);
     const status_code expected = rows == 0 ? status_code::empty : status_code::ok;
     if (launched.code != expected) {
       result.fault = "launch answers " + text_of(launched) + ", can_launch " + text_of(possible);

@@ -316,10 +316,13 @@ int run_groups(session& counts, const test_options& options) {
   int major = 0, minor = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "device");
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "device");
-  const std::optional<arch_lookup> arch = resolve_arch(compute_capability{major, minor});
-  matmul_test test(options, counts, arch ? arch->traits : arch_traits{});
+  matmul_test test(options, counts);
   std::printf("compute capability %d.%d, %zu entries of the %s catalogue\n", major, minor, test.catalogue.size(),
               options.generic ? "generic" : "device's");
+  if (test.catalogue.empty()) {
+    std::printf("no kernel for this device in this program\n");
+    return 1;
+  }
   const auto group = [&](const char* name, auto body) { counts.group(name, [&] { body(test); }); };
   group("weights", test_weights);
   group("catalogue", test_catalogue);
@@ -360,7 +363,7 @@ constexpr const char* usage =
     "  --quick        fewer cases, about 20 s\n"
     "  --filter TEXT  cases whose \"group/name\" contains TEXT\n"
     "  --entry INDEX  this entry of the catalogue alone\n"
-    "  --generic      the catalogue of the kernels that run on every chip since Ampere\n"
+    "  --generic      the kernels that run on every chip since Ampere, in an SM120's shared memory\n"
     "  --sanitize     a few small cases in one process, each buffer an allocation of its own: for compute-sanitizer\n"
     "  --budget S     begin no case after so many seconds (300, quick 60)\n";
 

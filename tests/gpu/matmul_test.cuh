@@ -10,7 +10,6 @@
 
 #include "matmul_case.cuh"
 #include "test_session.hpp"
-#include "tilefit/arch_lookup.hpp"
 
 namespace tilefit_gpu {
 
@@ -31,14 +30,10 @@ struct flag_choice {
 
 class matmul_test {
  public:
-  matmul_test(const test_options& wanted, session& counts, const arch_traits& arch)
-      : options(wanted), run(counts), gpu(wanted.sanitize) {
+  matmul_test(const test_options& wanted, session& counts) : options(wanted), run(counts), gpu(wanted.sanitize) {
     if (wanted.sanitize) gpu.most_wait_seconds = 0;
-    if (wanted.generic) {
-      for (const opt_flags& flags : cuda::generic_catalogue()) catalogue.push_back(flags);
-    } else {
-      for (const opt_flags& flags : cuda::catalogue(arch)) catalogue.push_back(flags);
-    }
+    ogs::generic = wanted.generic;
+    for (const opt_flags& flags : ogs::catalogue()) catalogue.push_back(flags);
   }
 
   /// The entry that differs from `flags` in nothing but what a launch may change.
@@ -65,20 +60,16 @@ class matmul_test {
   std::vector<flag_choice> some(const matmul_args& args, int more) {
     std::vector<flag_choice> found;
     const int count = static_cast<int>(catalogue.size());
-    const auto runs = [&](const flag_choice& choice) { return succeeded(cuda::can_launch(args, choice.flags).code); };
+    const auto runs = [&](const flag_choice& choice) { return succeeded(ogs::can_launch(args, choice.flags).code); };
     if (options.entry >= 0) {
       if (options.entry < count && runs(choice_of(options.entry))) found.push_back(choice_of(options.entry));
       return found;
     }
-    if (!options.generic) {
-      const selection engine = cuda::choose(args);
-      if (engine.has_tile()) {
-        found.push_back({engine.flags, entry_of(engine.flags), "chosen " + text_of(engine.flags)});
-      } else if (args.m > 0) {
-        run.failed("choose answers " + std::string(name_of(engine.status)));
-      }
-    } else {
-      ++more;
+    const selection engine = ogs::choose(args);
+    if (engine.has_tile()) {
+      found.push_back({engine.flags, entry_of(engine.flags), "chosen " + text_of(engine.flags)});
+    } else if (args.m > 0) {
+      run.failed("choose answers " + std::string(name_of(engine.status)));
     }
     // From a place that depends on the case alone, so that a session that goes on behind a lost run meets the same.
     const auto start = static_cast<int>(run.case_number() * 7 % std::max(count, 1));

@@ -1,13 +1,11 @@
-// Lane layouts and schedules of the CUDA kernels, on the CPU.
+// Lane layouts of the CUDA kernels, and how flags find one, on the CPU.
 #include <array>
 #include <cstdint>
 #include <set>
 #include <utility>
-#include <vector>
 
 #include <tilefit/device/cuda/lanes.hpp>
 #include <tilefit/dispatch.hpp>
-#include <tilefit/kernels/schedule.hpp>
 #include <tilefit/ogs_policy.hpp>
 #include <tilefit/weight_layout.hpp>
 
@@ -67,53 +65,6 @@ TEST_CASE("lanes: the swizzle moves chunks inside their row, eight lanes to eigh
     CHECK(banks.size() == 8);
   }
   CHECK(device::swizzled_descriptor(0x2400) == (std::uint64_t{0x240} | 1ull << 16 | 64ull << 32 | 1ull << 62));
-}
-
-TEST_CASE("schedule: runs share all steps, and pieces of a tile know each other", "[cuda_lanes]") {
-  for (const std::int64_t total : {1, 7, 45, 1000, 16'200})
-    for (const std::int64_t blocks : {1, 2, 5, 132, 264}) {
-      if (blocks > total) continue;
-      std::int64_t next = 0;
-      for (std::int64_t b = 0; b < blocks; ++b) {
-        const kernels::step_run run = kernels::run_of(total, blocks, b);
-        CHECK(run.begin == next);
-        CHECK(run.end > run.begin);
-        next = run.end;
-        CHECK(kernels::block_of(total, blocks, run.begin) == b);
-        CHECK(kernels::block_of(total, blocks, run.end - 1) == b);
-      }
-      CHECK(next == total);
-    }
-  // 12 steps a tile, 5 tiles, 7 blocks: every piece names the blocks that have a part of its tile.
-  constexpr std::int64_t total = 60, blocks = 7;
-  constexpr std::int32_t steps = 12;
-  std::vector<std::set<std::int32_t>> sharers(5);
-  std::vector<std::pair<std::int64_t, kernels::work_piece>> pieces;
-  for (std::int32_t b = 0; b < blocks; ++b) {
-    const kernels::step_run run = kernels::run_of(total, blocks, b);
-    for (std::int64_t at = run.begin; at < run.end;) {
-      const kernels::work_piece piece = kernels::piece_at(at, run.end, total, blocks, steps);
-      CHECK(piece.first_step == at % steps);
-      sharers[static_cast<std::size_t>(at / steps)].insert(b);
-      pieces.emplace_back(at / steps, piece);
-      at += piece.steps;
-    }
-  }
-  for (const auto& [tile, piece] : pieces) {
-    const auto& who = sharers[static_cast<std::size_t>(tile)];
-    CHECK(piece.blocks == static_cast<std::int32_t>(who.size()));
-    if (piece.blocks > 1) CHECK(piece.first_block == *who.begin());
-  }
-}
-
-TEST_CASE("schedule: row tiles", "[cuda_lanes]") {
-  CHECK(kernels::row_tiles(0, 8) == 0);
-  CHECK(kernels::row_tiles(1, 8) == 1);
-  CHECK(kernels::row_tiles(8, 8) == 1);
-  CHECK(kernels::row_tiles(9, 8) == 2);
-  for (const std::int64_t m : {1, 7, 64, 1000})
-    for (const std::int64_t experts : {1, 4, 128})
-      CHECK(kernels::most_row_tiles(m, experts, 8) >= kernels::row_tiles(static_cast<std::int32_t>(m), 8));
 }
 
 TEST_CASE("dispatch: flags find their kernel, whatever is decided at run time", "[cuda_lanes]") {

@@ -156,12 +156,12 @@ TEST_CASE("101,376 B parts: 131,072 B are too many") {
       require_fits(make_opt_flags(traits_of(id), gate_up(model_of("gpt-oss-20b"), tokens, {.y = dtype::fp32})));
   }
   // Insisting on what does not fit is answered with a tile that does.
-  const opt_flags_constraints insist{.block_m = 128, .block_n = 256, .block_k = 128, .num_stages = 3, .strict = true};
+  const opt_flags_constraints insist{.block_m = 64, .block_n = 128, .block_k = 64, .num_stages = 9, .strict = true};
   const matmul_problem large = gate_up(model_of("gpt-oss-20b"), 16384, {.y = dtype::fp32});
   const selection refused = make_opt_flags(rtx_5090, large, insist);
   CHECK(refused.status == status_code::no_fit);
-  CHECK(refused.refused.value == 3);  // stages
-  CHECK(refused.refused.limit == 1);
+  CHECK(refused.refused.value == 9);  // stages
+  CHECK(refused.refused.limit == 8);
   CHECK(refused.has_tile());
   CHECK(refused.need_bytes() <= 101'376);
 }

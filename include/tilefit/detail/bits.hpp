@@ -46,6 +46,18 @@ TILEFIT_HD constexpr std::int32_t choose(std::int32_t mask, std::int32_t a, std:
   return (a & mask) | (b & ~mask);
 }
 
+/// Bits of a where mask has ones, of b where it has zeros. On CUDA one instruction, which the compiler does not find.
+TILEFIT_HD constexpr std::uint32_t select_bits(std::uint32_t mask, std::uint32_t a, std::uint32_t b) noexcept {
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) {
+    std::uint32_t selected = 0;
+    asm("lop3.b32 %0, %1, %2, %3, 0xE4;" : "=r"(selected) : "r"(a), "r"(b), "r"(mask));
+    return selected;
+  }
+#endif
+  return (a & mask) | (b & ~mask);
+}
+
 TILEFIT_HD constexpr std::int32_t smaller(std::int32_t a, std::int32_t b) noexcept { return a < b ? a : b; }
 
 /// 2^exponent. Requires -126 <= exponent <= 127.

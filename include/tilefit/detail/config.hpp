@@ -42,3 +42,11 @@
 #define TILEFIT_TRY if constexpr (true)
 #define TILEFIT_CATCH else
 #endif
+
+/// For compute-sanitizer's racecheck, which does not see that one lane's arrival at an mbarrier stands for its warp's:
+/// with -D TILEFIT_EVERY_LANE_ARRIVES all lanes arrive.
+#if defined(TILEFIT_EVERY_LANE_ARRIVES)
+#define TILEFIT_ARRIVING_LANES 32
+#else
+#define TILEFIT_ARRIVING_LANES 1
+#endif

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "../detail/config.hpp"
+#include "../device/cuda/compiler.cuh"
 #include "../device/cuda/mma.cuh"
 #include "../matmul_args.hpp"
 #include "ogs_params.hpp"
@@ -79,7 +80,7 @@ struct lane_bias {
   __device__ lane_bias(const matmul_args& args, std::int32_t expert, std::int32_t first_n) noexcept {
 #pragma unroll
     for (int m = 0; m < Atoms; ++m) {
-      const std::int32_t n = first_n + 16 * m + 2 * static_cast<std::int32_t>(threadIdx.x % 32 / 4);
+      const std::int32_t n = first_n + 16 * m + 2 * (device::hidden(static_cast<int>(threadIdx.x)) % 32 / 4);
       const bool biased = args.bias != nullptr && n < args.n;
       value[m][0] = biased ? args.bias[expert * args.n + n] : 0.0f;
       value[m][1] = biased ? args.bias[expert * args.n + n + 1] : 0.0f;
@@ -92,10 +93,11 @@ __device__ __forceinline__ void store_atoms_as(const ogs_params& params, std::in
                                                const lane_bias<Atoms>& bias, const row_target* targets,
                                                const float (&sum)[Atoms][Blocks][4]) noexcept {
   const matmul_args& args = params.args;
-  const int lane = static_cast<int>(threadIdx.x % 32);
+  // Hidden, or registers would hold what follows from it all through the multiplication.
+  const int lane = device::hidden(static_cast<int>(threadIdx.x % 32));
   const bool odd = (lane & 4) != 0;
   const int element_bytes = args.y.type == dtype::fp32 ? 4 : 2;
-  const auto row_bytes = static_cast<std::int32_t>(args.y.row_stride * element_bytes);
+  const auto row_bytes = device::hidden(static_cast<std::int32_t>(args.y.row_stride)) * element_bytes;
   const float exponent = -args.swiglu.alpha * 1.4426950408889634f;
   // This lane's two rows of W in each atom are columns n and n + 1 of Y; behind swiglu they are one column, and lanes
   // of an even and the next odd lane / 4 store both their columns for one token each.

@@ -8,6 +8,7 @@
 
 #include "../detail/math.hpp"
 #include "../device/cuda/barrier.cuh"
+#include "../device/cuda/compiler.cuh"
 #include "../device/cuda/lanes.hpp"
 #include "../device/cuda/wgmma.cuh"
 #include "epilogue.cuh"
@@ -15,6 +16,7 @@
 #include "mma_step.cuh"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
+#include "split_sums.cuh"
 #include "widen.cuh"
 
 namespace tilefit::inline v0::kernels {
@@ -25,38 +27,39 @@ class hopper_consumer {
   static constexpr int atoms = Tile::atoms;
   static constexpr int group_threads = 128;
   static constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
-  /// Widened operands of wgmma: two in turn where few warps must keep the tensor cores busy.
-  static constexpr int buffers = Tile::groups == 2 ? 2 : 1;
 
  public:
   __device__ hopper_consumer(const ogs_params& params, const hopper_storage<Tile>& storage) noexcept
-      : params_(params),
-        storage_(storage),
-        group_(static_cast<int>(threadIdx.x) / group_threads),
-        thread_(static_cast<int>(threadIdx.x) % group_threads),
-        k_atoms_(static_cast<int>((params.args.k + 63) / 64)) {
-#pragma unroll
-    for (int m = 0; m < atoms; ++m) {
-      const int atom = static_cast<int>(threadIdx.x) / 32 * atoms + m;
-      atom_[m] = atom / 4 * Tile::w_group_bytes + atom % 4 * atom_bytes;
-    }
-  }
+      : params_(params), storage_(storage), k_atoms_(static_cast<int>((params.args.k + 63) / 64)) {}
 
-  __device__ void run() noexcept {
+  __device__ __forceinline__ void run() noexcept {
     for (;;) {
       device::wait(storage_.full(place_.stage), place_.parity);
-      const work_piece piece = *storage_.piece(place_.stage);
+      work_piece piece = *storage_.piece(place_.stage);
+      for (std::int32_t* const value : {&piece.expert, &piece.first_row, &piece.first_atom, &piece.first_step,
+                                        &piece.steps, &piece.first_block, &piece.blocks})
+        *value = device::uniform(*value);
+      piece.rows = static_cast<std::int16_t>(device::uniform(std::int32_t{piece.rows}));
+      piece.atoms = static_cast<std::int16_t>(device::uniform(std::int32_t{piece.atoms}));
       if (piece.rows == 0) return;
-      widths<Tile::width_step>(piece);
+      if (4 * group() < piece.atoms)
+        widths<Tile::width_step>(piece);
+      else
+        pass(piece);
     }
   }
 
  private:
-  static constexpr int group_barrier = 1;  // and the next
+  // Worked out where they are needed: registers are scarce.
+  __device__ static int warp() noexcept { return static_cast<int>(threadIdx.x) / 32; }
+  __device__ static int group() noexcept { return device::hidden(static_cast<int>(threadIdx.x)) / group_threads; }
+  __device__ static int thread() noexcept { return static_cast<int>(threadIdx.x) % group_threads; }  // of the group
+
+  static constexpr int group_barrier = 1;  // and the next three
 
   /// Picks the narrowest width that holds the rows: quarters of block_m, as far as they are multiples of 8.
   template <int Width>
-  __device__ void widths(const work_piece& piece) noexcept {
+  __device__ __forceinline__ void widths(const work_piece& piece) noexcept {
     if constexpr (Width >= Tile::flags.block_m) {
       multiply<Width>(piece);
     } else {
@@ -67,40 +70,54 @@ class hopper_consumer {
     }
   }
 
+  /// Lets the stages of a piece go by.
+  __device__ void pass(const work_piece& piece) noexcept {
+    for (int step = 0; step < piece.steps; ++step) {
+      device::wait(storage_.full(place_.stage), place_.parity);
+      release(place_.stage);
+      place_.advance();
+    }
+  }
+
   __device__ void release(int stage) const noexcept {
-    if (thread_ % 32 == 0) device::arrive(storage_.empty(stage));
+    if (thread() % 32 < Tile::arrivals) device::arrive(storage_.empty(stage));
   }
 
   __device__ void load(lane_words& words, int stage, int k_atom, int m) const noexcept {
-    const std::byte* const atom = storage_.w(stage) + atom_[m] + k_atom * 4 * atom_bytes;
+    const std::byte* const atom =
+        storage_.w(stage) + warp() / 4 * Tile::w_group_bytes + warp() % 4 * atom_bytes + k_atom * 4 * atom_bytes;
     words.load(atom + lane_.values, atom + lane_.scales);
   }
 
   template <int Width>
-  __device__ void multiply(const work_piece& piece) noexcept {
+  __device__ __forceinline__ void multiply(const work_piece& piece) noexcept {
     constexpr int blocks = Width / 8;
     row_target target;
-    if (thread_ < piece.rows) target = target_of(params_.args, piece.first_row + thread_);
-    // The atoms of a warp follow each other.
-    const int first_n =
-        piece.slab * Tile::flags.block_n + static_cast<int>(threadIdx.x) / 32 * atoms * weight_atom::rows;
+    if (thread() < piece.rows) target = target_of(params_.args, piece.first_row + thread());
+    const int first_n = (piece.first_atom + warp()) * weight_atom::rows;
+    const bool mine = Tile::uses_wgmma || warp() < piece.atoms;  // with wgmma pieces are whole groups
     const lane_bias<atoms> bias(params_.args, piece.expert, first_n);
 
     float sum[atoms][blocks][4] = {};
     if constexpr (Tile::uses_wgmma)
-      multiply_wgmma<Width>(piece, *reinterpret_cast<float(*)[atoms][blocks * 4]>(&sum));
-    else
+      multiply_wgmma<Width>(piece, *reinterpret_cast<float(*)[blocks * 4]>(&sum));
+    else if (mine)
       multiply_mma<Width>(piece, sum);
+    else
+      pass(piece);
 
-    row_target* const targets = storage_.targets(group_, copy_);
+    row_target* const targets = storage_.targets(group(), copy_);
     copy_ ^= 1;
-    if (thread_ < Width) targets[thread_] = target;
-    device::named_barrier(group_barrier + group_, group_threads);
+    if (thread() < Width) targets[thread()] = target;
+    device::named_barrier(group_barrier + group(), group_threads);
 
     if constexpr (Tile::can_split)
-      if (piece.blocks > 1 && !meet(piece, sum)) return;
-    store_atoms(params_, first_n, bias, targets, sum);
-    if (params_.present != nullptr && piece.slab == 0 && group_ == 0 && target.row >= 0)
+      if (piece.blocks > 1 &&
+          !meet<Tile::flags.block_m * Tile::flags.block_n, Tile::groups, group_threads>(
+              params_, piece, {.index = group(), .thread = thread(), .barrier = group_barrier + group()}, sum))
+        return;
+    if (mine) store_atoms(params_, first_n, bias, targets, sum);
+    if (params_.present != nullptr && piece.first_atom == 0 && group() == 0 && target.row >= 0)
       params_.present[target.row] = 1;
   }
 
@@ -109,24 +126,32 @@ class hopper_consumer {
 
   template <int Width>
   __device__ void multiply_mma(const work_piece& piece, float (&sum)[atoms][Width / 8][4]) noexcept {
+    // Products of few tokens would wait for each other: those of every other K atom have sums of their own.
+    float other[atoms][Width / 8][4] = {};
     int left = k_atoms_ - piece.first_step * Tile::k_atoms;
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
       if (step > 0) device::wait(storage_.full(place_.stage), place_.parity);
       if (left >= Tile::k_atoms) {
 #pragma unroll
-        for (int k_atom = 0; k_atom < Tile::k_atoms; k_atom += at_once) multiply_stage<at_once>(k_atom, sum);
+        for (int k_atom = 0; k_atom < Tile::k_atoms; k_atom += at_once) multiply_stage<at_once>(k_atom, sum, other);
       } else {
-        for (int k_atom = 0; k_atom < left; ++k_atom) multiply_stage<1>(k_atom, sum);
+        for (int k_atom = 0; k_atom < left; ++k_atom) multiply_stage<1>(k_atom, sum, other);
       }
       __syncwarp();
       release(place_.stage);
       place_.advance();
     }
+    if constexpr (two_sums)
+#pragma unroll
+      for (int j = 0; j < Width / 8; ++j)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sum[0][j][i] += other[0][j][i];
   }
+  static constexpr bool two_sums = Tile::flags.block_m <= 16;
 
   /// K atoms first .. first + Count - 1 of the stage.
   template <int Count, int Blocks>
-  __device__ void multiply_stage(int first, float (&sum)[atoms][Blocks][4]) noexcept {
+  __device__ void multiply_stage(int first, float (&sum)[atoms][Blocks][4], float (&other)[atoms][Blocks][4]) noexcept {
     lane_words words[Count][atoms];
     bool mine = true;
 #pragma unroll
@@ -141,124 +166,92 @@ class hopper_consumer {
     if (__all_sync(0xFFFFFFFFu, mine) != 0) {
 #pragma unroll
       for (int c = 0; c < Count; ++c)
-        multiply_atoms<Tile::x, true>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_, sum);
+        multiply_atoms<Tile::x, true>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_,
+                                      two_sums && c % 2 == 1 ? other : sum);
     } else {
 #pragma unroll
       for (int c = 0; c < Count; ++c)
-        multiply_atoms<Tile::x, false>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_, sum);
+        multiply_atoms<Tile::x, false>(words[c], x + static_cast<unsigned>(c * Tile::x_atom_bytes), lane_,
+                                       two_sums && c % 2 == 1 ? other : sum);
     }
   }
 
-  /// One group of wgmma for every 32 K of 16 rows; while it runs, the next are widened into other registers.
+  /// Products of widened K, 64 at a time and with the next stage's words ahead of its turn where the sums leave
+  /// registers for them, else 32 at a time. Every instruction counts: widening takes more issue slots than there are
+  /// to spare.
   template <int Width>
-  __device__ void multiply_wgmma(const work_piece& piece, float (&sum)[atoms][Width / 2]) noexcept {
-    int before = -1;  // stage whose last group may still be under way
+  __device__ __forceinline__ void multiply_wgmma(const work_piece& piece, float (&sum)[Width / 2]) noexcept {
+    constexpr bool ahead = Width <= most_ahead;
+    constexpr int loaded = ahead ? Tile::k_atoms : 1;  // K atoms that are loaded and judged together
     int left = k_atoms_ - piece.first_step * Tile::k_atoms;
-    std::uint32_t a[buffers][2][4];
+    lane_words words[loaded];
+    if (ahead) load_atoms(words, place_.stage, 0);
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
+      if (!ahead && step > 0) device::wait(storage_.full(place_.stage), place_.parity);
       const int stage = place_.stage;
-      if (step > 0) device::wait(storage_.full(stage), place_.parity);
-      device::fence_async_proxy();
-      const std::uint32_t x = device::shared_address(storage_.x(stage));
-#pragma unroll
-      for (int k_atom = 0; k_atom < Tile::k_atoms; ++k_atom) {
-        if (k_atom > 0 && k_atom >= left) break;
-        multiply_wgmma_atom<Width>(stage, k_atom,
-                                   device::swizzled_descriptor(x + static_cast<unsigned>(k_atom * Tile::x_atom_bytes)),
-                                   a, sum, before);
-      }
-      if constexpr (buffers == 1) release(stage);
+      const std::uint64_t x = device::swizzled_descriptor(device::uniform(device::shared_address(storage_.x(stage))));
       place_.advance();
-    }
-    device::wgmma_wait<0>();
-    if constexpr (buffers == 2) release(before);
-  }
-
-  template <int Width, int Buffers>
-  __device__ void multiply_wgmma_atom(int stage, int k_atom, std::uint64_t descriptor,
-                                      std::uint32_t (&a)[Buffers][2][4], float (&sum)[atoms][Width / 2],
-                                      int& before) noexcept {
-    lane_words words[atoms];
-    bool mine = true;
+      device::fence_async_proxy();
 #pragma unroll
-    for (int m = 0; m < atoms; ++m) {
-      load(words[m], stage, k_atom, m);
-      mine = mine && can_fold<Tile::x>(words[m].codes);
-    }
-    const bool folded = __all_sync(0xFFFFFFFFu, mine) != 0;
+      for (int k_atom = 0; k_atom < Tile::k_atoms; k_atom += loaded) {
+        if (k_atom > 0 && k_atom >= left) break;
+        if (!ahead) load_atoms(words, stage, k_atom);
+        std::uint32_t obstacles = 0;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
+        for (int i = 0; i < loaded; ++i) obstacles |= fold_obstacle<Tile::x>(words[i].codes);
+        const bool folded = __all_sync(0xFFFFFFFFu, obstacles == 0) != 0;
 #pragma unroll
-      for (int m = 0; m < atoms; ++m) {
-        const int buffer = (half * atoms + m) % Buffers;
-        const std::uint32_t first = half == 0 ? words[m].words.x : words[m].words.z;
-        const std::uint32_t second = half == 0 ? words[m].words.y : words[m].words.w;
-        widen_folded<Tile::x>(first, second, half, words[m].codes, a[buffer]);
-        if (!folded) [[unlikely]]
-          widen_exactly<Tile::x>(first, second, half, words[m].codes, a[buffer]);
-        device::wgmma_fence();
-#pragma unroll
-        for (int step = 0; step < 2; ++step)
-          device::wgmma_m64k16<Tile::x, Width>(sum[m], a[buffer][step],
-                                               descriptor + static_cast<unsigned>(2 * (2 * half + step)));
-        device::wgmma_commit();
-        device::wgmma_wait<Buffers - 1>();
-        if (Buffers == 2 && half == 0 && m == 0) {
-          if (before >= 0 && before != stage) release(before);
-          before = stage;
+        for (int i = 0; i < loaded; ++i) {
+          if (i > 0 && i >= left) break;
+          const std::uint64_t x_atom = x + static_cast<unsigned>((k_atom + i) * (Tile::x_atom_bytes / 16));
+          if constexpr (ahead) {
+            multiply_halves<Width, 0, 2>(words[i], x_atom, folded, sum);
+            if (i == loaded - 1 && step + 1 < piece.steps) {
+              device::wait(storage_.full(place_.stage), place_.parity);
+              load_atoms(words, place_.stage, 0);
+            }
+            device::wgmma_wait<0>();
+          } else {
+            multiply_halves<Width, 0, 1>(words[i], x_atom, folded, sum);
+            device::wgmma_wait<0>();
+            multiply_halves<Width, 1, 1>(words[i], x_atom, folded, sum);
+            device::wgmma_wait<0>();
+          }
         }
       }
+      release(stage);
     }
   }
+  static constexpr int most_ahead = 80;
 
-  /// Brings the sums of a shared tile together. True for the warpgroup that came last: its `sum` is then the whole,
-  /// added up in the order of K whoever came last.
-  template <int Blocks>
-  __device__ bool meet(const work_piece& piece, float (&sum)[atoms][Blocks][4]) noexcept {
-    constexpr int slot_floats = Tile::flags.block_m * Tile::flags.block_n;
-    const auto part = [&](int block, int slot) {
-      return params_.partials + (std::int64_t{2} * block + slot) * slot_floats + group_ * (slot_floats / Tile::groups) +
-             4 * thread_;
-    };
-    // A block has at most one piece that starts in the middle of a tile (slot 0) and one that starts with it (slot 1).
-    float* const mine = part(static_cast<int>(blockIdx.x), piece.first_step == 0 ? 1 : 0);
+  template <int Count>
+  __device__ __forceinline__ void load_atoms(lane_words (&words)[Count], int stage, int first) const noexcept {
 #pragma unroll
-    for (int m = 0; m < atoms; ++m)
+    for (int i = 0; i < Count; ++i) load(words[i], stage, first + i, 0);
+  }
+
+  /// Enqueues the products of 32-blocks First .. First + Count - 1 of a K atom.
+  template <int Width, int First, int Count>
+  __device__ __forceinline__ static void multiply_halves(const lane_words& words, std::uint64_t x, bool folded,
+                                                         float (&sum)[Width / 2]) noexcept {
+    std::uint32_t a[Count][2][4];
 #pragma unroll
-      for (int j = 0; j < Blocks; ++j)
-        *reinterpret_cast<float4*>(mine + (m * Blocks + j) * 4 * group_threads) =
-            make_float4(sum[m][j][0], sum[m][j][1], sum[m][j][2], sum[m][j][3]);
-    // One thread's release covers what the barrier made it see, and its acquire what others read behind the next one.
-    device::named_barrier(group_barrier + group_, group_threads);
-    auto* const last = reinterpret_cast<volatile std::uint32_t*>(storage_.last(group_));
-    if (thread_ == 0)
-      *last = device::count_arrival(params_.arrivals + Tile::groups * piece.first_block + group_,
-                                    static_cast<unsigned>(piece.blocks - 1));
-    device::named_barrier(group_barrier + group_, group_threads);
-    if (*last + 1 != static_cast<unsigned>(piece.blocks)) return false;
-    for (int b = 0; b < piece.blocks; ++b) {
-      const float* const other = part(piece.first_block + b, b == 0 ? 1 : 0);
+    for (int i = 0; i < Count; ++i) widen<Tile::x, true>(words, First + i, a[i]);
+    if (!folded) [[unlikely]] {
 #pragma unroll
-      for (int m = 0; m < atoms; ++m)
-#pragma unroll
-        for (int j = 0; j < Blocks; ++j) {
-          const float4 value = __ldcg(reinterpret_cast<const float4*>(other + (m * Blocks + j) * 4 * group_threads));
-          sum[m][j][0] = b == 0 ? value.x : sum[m][j][0] + value.x;
-          sum[m][j][1] = b == 0 ? value.y : sum[m][j][1] + value.y;
-          sum[m][j][2] = b == 0 ? value.z : sum[m][j][2] + value.z;
-          sum[m][j][3] = b == 0 ? value.w : sum[m][j][3] + value.w;
-        }
+      for (int i = 0; i < Count; ++i) widen<Tile::x, false>(words, First + i, a[i]);
     }
-    return true;
+    device::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < 2 * Count; ++i)
+      device::wgmma_m64k16<Tile::x, Width>(sum, a[i / 2][i % 2], x + static_cast<unsigned>(2 * (2 * First + i)));
+    device::wgmma_commit();
   }
 
   const ogs_params& params_;
   hopper_storage<Tile> storage_;
   lane_offsets lane_;
-  int group_;
-  int thread_;  // of the group
   int k_atoms_;
-  int atom_[atoms];  // bytes from the start of W in a stage to this warp's atoms
   int copy_ = 0;
   ring_place<Tile::flags.num_stages> place_;
 };

@@ -8,11 +8,13 @@
 
 #include "../detail/math.hpp"
 #include "../device/cuda/barrier.cuh"
+#include "../device/cuda/compiler.cuh"
 #include "../device/cuda/copy.cuh"
 #include "../device/cuda/lanes.hpp"
 #include "hopper_tile.cuh"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
+#include "ticket_walk.cuh"
 #include "tile_walk.cuh"
 
 namespace tilefit::inline v0::kernels {
@@ -29,32 +31,10 @@ class hopper_producer {
 
   template <bool CopiesW>
   __device__ void run() noexcept {
-    const matmul_args& args = params_.args;
-    tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
-                   params_.slabs);
-    const std::int32_t tiles = walk.total();
-    if (Tile::can_split && params_.split_k > 1) {
-      // No fewer than four steps to a block, and no more than split_k blocks to a tile.
-      const std::int64_t total = std::int64_t{tiles} * params_.steps;
-      std::int64_t blocks = detail::min<std::int64_t>(gridDim.x, total / 4);
-      blocks = detail::max<std::int64_t>(detail::min(blocks, std::int64_t{tiles} * params_.split_k), 1);
-      if (blockIdx.x < blocks && total > 0) {
-        const step_run run = run_of(total, blocks, blockIdx.x);
-        for (std::int64_t at = run.begin; at < run.end;) {
-          work_piece piece = piece_at(at, run.end, total, blocks, params_.steps);
-          walk.find(static_cast<std::int32_t>(at / params_.steps), piece);
-          copy<CopiesW>(piece);
-          at += piece.steps;
-        }
-      }
-    } else {
-      for (std::int32_t tile = static_cast<std::int32_t>(blockIdx.x); tile < tiles;
-           tile += static_cast<std::int32_t>(gridDim.x)) {
-        work_piece piece{.steps = params_.steps};
-        walk.find(tile, piece);
-        copy<CopiesW>(piece);
-      }
-    }
+    if (Tile::can_split && params_.split_k > 1)
+      copy_runs<CopiesW>();
+    else
+      copy_tickets<CopiesW>();
     // A stage without bytes, whose piece has no rows: the end.
     await_empty();
     if constexpr (CopiesW) {
@@ -68,7 +48,55 @@ class hopper_producer {
   }
 
  private:
+  static constexpr int producer_barrier = 8;  // behind those of the consumers
+
   __device__ void await_empty() const noexcept { device::wait(storage_.empty(place_.stage), place_.parity ^ 1u); }
+
+  /// An equal run of the steps of all tiles.
+  template <bool CopiesW>
+  __device__ void copy_runs() noexcept {
+    const matmul_args& args = params_.args;
+    tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
+                   params_.atoms, Tile::slab_atoms);
+    const std::int32_t tiles = walk.total();
+    const std::int64_t total = std::int64_t{tiles} * params_.steps;
+    const std::int64_t blocks = sharing_blocks(tiles, params_.steps, params_.split_k, gridDim.x);
+    if (blockIdx.x >= blocks || total == 0) return;
+    const step_run run = run_of(total, blocks, blockIdx.x);
+    for (std::int64_t at = run.begin; at < run.end;) {
+      work_piece piece = piece_at(at, run.end, total, blocks, params_.steps);
+      walk.find(static_cast<std::int32_t>(at / params_.steps), piece);
+      copy<CopiesW>(piece);
+      at += piece.steps;
+    }
+  }
+
+  /// Pieces by ticket: the first is the block's number, the warp that copies W draws the others, each while the one
+  /// before is copied. Without a counter to draw from, every block takes its turn.
+  template <bool CopiesW>
+  __device__ void copy_tickets() noexcept {
+    ticket_walk<Tile::flags.block_m, Tile::width_step, Tile::slab_atoms, Tile::least_atoms> walk(params_);
+    auto ticket = static_cast<std::int32_t>(blockIdx.x);
+    work_piece piece{.steps = params_.steps};
+    for (int slot = 0; walk.find(ticket, piece); slot ^= 1) {
+      // The number is not looked at before the copies are on their way: it takes a microsecond to come.
+      std::uint32_t drawn = 0;
+      if (CopiesW && params_.tickets != nullptr && lane_ == 0) drawn = device::draw(params_.tickets);
+      copy<CopiesW>(piece);
+      if (params_.tickets != nullptr) {
+        // Two slots in turn: whoever still reads the last one has not come to this barrier.
+        if (CopiesW && lane_ == 0) *storage_.ticket(slot) = static_cast<std::int32_t>(drawn);
+        device::named_barrier(producer_barrier, 32 * Tile::producer_warps);
+        ticket = *storage_.ticket(slot) + static_cast<std::int32_t>(gridDim.x);
+      } else {
+        ticket += static_cast<std::int32_t>(gridDim.x);
+      }
+    }
+    // The last block to end leaves the counters as it found them.
+    if (CopiesW && params_.tickets != nullptr && lane_ == 0 &&
+        device::count_arrival(params_.tickets + 1, gridDim.x - 1) == gridDim.x - 1)
+      *params_.tickets = 0;
+  }
 
   template <bool CopiesW>
   __device__ void copy(const work_piece& piece) noexcept {
@@ -81,16 +109,16 @@ class hopper_producer {
   /// Lane g copies group g of 64 rows; lane 0 also tells what the piece is.
   __device__ void copy_w(const work_piece& piece) noexcept {
     const matmul_args& args = params_.args;
-    const int all_groups = static_cast<int>((args.n + 63) / 64);
-    const int group = piece.slab * Tile::w_groups + lane_;
-    const int groups = detail::min(Tile::w_groups, all_groups - piece.slab * Tile::w_groups);
-    const int first_atom = piece.first_step * Tile::k_atoms;
+    const int lane = device::hidden(lane_);
+    const int groups = (piece.atoms + 3) / 4;
+    const int first_k_atom = piece.first_step * Tile::k_atoms;
+    const std::int64_t all_groups = (args.n + 63) / 64;
     const auto* from =
         static_cast<const std::byte*>(args.w.data) +
-        ((std::int64_t{piece.expert} * all_groups + group) * k_atoms_ + first_atom) * Tile::w_atoms_bytes;
+        ((piece.expert * all_groups + piece.first_atom / 4 + lane) * k_atoms_ + first_k_atom) * Tile::w_atoms_bytes;
     const std::uint64_t policy =
         Tile::flags.w_cache == cache_hint::evict_first ? device::evict_first_policy() : device::evict_normal_policy();
-    int left = k_atoms_ - first_atom;
+    int left = k_atoms_ - first_k_atom;
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms, from += Tile::w_group_bytes) {
       const std::uint32_t bytes = static_cast<unsigned>(detail::min(Tile::k_atoms, left)) * Tile::w_atoms_bytes;
       await_empty();
@@ -100,9 +128,9 @@ class hopper_producer {
         device::arrive_expecting(full, static_cast<unsigned>(groups) * bytes);
       }
       __syncwarp();
-      if (lane_ < groups)
+      if (lane < groups)
         device::bulk_copy(
-            device::shared_address(storage_.w(place_.stage)) + static_cast<unsigned>(lane_ * Tile::w_group_bytes), from,
+            device::shared_address(storage_.w(place_.stage)) + static_cast<unsigned>(lane * Tile::w_group_bytes), from,
             bytes, full, policy);
       place_.advance();
     }
@@ -114,8 +142,9 @@ class hopper_producer {
     constexpr int rows_at_once = 4 * Tile::x_warps;
     constexpr int most_rows = (Tile::flags.block_m + rows_at_once - 1) / rows_at_once;
     const matmul_args& args = params_.args;
-    const int chunk = lane_ % 8;
-    const int row0 = lane_ / 8 + 4 * (static_cast<int>(threadIdx.x) / 32 - Tile::consumer_warps - 1);
+    const int lane = device::hidden(lane_);
+    const int chunk = lane % 8;
+    const int row0 = lane / 8 + 4 * (static_cast<int>(threadIdx.x) / 32 - Tile::consumer_warps - 1);
     std::uint32_t offset[most_rows];  // of a row of X, in chunks of 16 bytes
     std::uint32_t present = 0;
     const char* x =

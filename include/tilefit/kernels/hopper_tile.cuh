@@ -33,11 +33,18 @@ struct hopper_tile {
   static constexpr int registers_of_producers = flags.num_warps == 12 ? 72 : 64;
   static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
   static constexpr int threads = 32 * flags.num_warps;
-  static constexpr int k_atoms = flags.block_k / 64;                 ///< of a stage
-  static constexpr int w_groups = flags.block_n / 64;                ///< of a slab
-  static constexpr int atoms = flags.block_n / 16 / consumer_warps;  ///< of a warp
+  static constexpr int k_atoms = flags.block_k / 64;   ///< of a stage
+  static constexpr int w_groups = flags.block_n / 64;  ///< of a slab
+  /// Of a consuming warp at a stage it is done with: lane 0 speaks for all, behind a __syncwarp or what wgmma waits
+  /// for.
+  static constexpr int arrivals = TILEFIT_ARRIVING_LANES;
+  static constexpr int slab_atoms = flags.block_n / 16;
+  static constexpr int atoms = slab_atoms / consumer_warps;  ///< of a warp whose sums are stored
+  /// Of a piece. With wgmma half a piece takes two thirds of a whole one's time.
+  static constexpr int least_atoms = uses_wgmma ? slab_atoms : slab_atoms / 2;
   static constexpr int width_step = flags.block_m <= 32 ? 8 : x == dtype::bf16 ? 16 : flags.block_m / 4;
-  static constexpr int x_atom_bytes = flags.block_m * 128;                            ///< 64 K of all tokens
+  static constexpr int x_atom_bytes = flags.block_m * 128;  ///< 64 K of all tokens
+  static constexpr int x_stage_bytes = k_atoms * x_atom_bytes;
   static constexpr int w_atoms_bytes = 4 * atom_of(weight_layout::mma_m16k64).bytes;  ///< 64 K of a group of 64 rows
   static constexpr int w_group_bytes = k_atoms * w_atoms_bytes;
   static constexpr smem_plan plan =
@@ -50,9 +57,10 @@ struct hopper_tile {
 
   static_assert(flags.block_m % width_step == 0 && width_step % 8 == 0 && flags.block_m <= 128);
   static_assert(flags.block_k % 64 == 0 && flags.block_n % 64 == 0);
+  static_assert(atoms == 1);
   static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == flags.block_n);
   static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
-  static_assert(plan[smem_region::x_values].bytes == k_atoms * x_atom_bytes);
+  static_assert(plan[smem_region::x_values].bytes == x_stage_bytes);
   static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);
 };
 
@@ -71,11 +79,11 @@ struct hopper_storage {
     return device::shared_address(base + Tile::plan[smem_region::barriers].offset) + 8u * static_cast<unsigned>(stage);
   }
   __device__ std::uint32_t empty(int stage) const noexcept { return full(Tile::flags.num_stages + stage); }
-  /// A word for each consuming warpgroup.
-  __device__ std::uint32_t* last(int group) const noexcept {
-    return reinterpret_cast<std::uint32_t*>(base + Tile::plan[smem_region::barriers].offset +
-                                            16 * Tile::flags.num_stages) +
-           group;
+  /// Where the number of the next ticket travels: two slots.
+  __device__ volatile std::int32_t* ticket(int slot) const noexcept {
+    return reinterpret_cast<volatile std::int32_t*>(base + Tile::plan[smem_region::barriers].offset +
+                                                    16 * Tile::flags.num_stages) +
+           slot;
   }
   __device__ work_piece* piece(int stage) const noexcept {
     return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + stage;

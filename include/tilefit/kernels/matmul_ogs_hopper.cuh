@@ -19,21 +19,19 @@
 #include "hopper_producer.cuh"
 #include "hopper_tile.cuh"
 #include "ogs_params.hpp"
+#include "prefetch_rows.cuh"
 
 namespace tilefit::inline v0::kernels {
 
-/// Brings indices and rows of X into L2 before it is known who needs them, when they are few: a line to a thread. They
-/// would otherwise be waited for one after the other.
-__device__ inline void prefetch_rows(const ogs_params& params) noexcept {
-  const matmul_args& args = params.args;
-  const std::int64_t line = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  const auto touch = [line](const void* array, std::int64_t bytes) {
-    if (array != nullptr && 128 * line < bytes) device::prefetch(static_cast<const std::byte*>(array) + 128 * line);
-  };
-  touch(args.gather_indx, 4 * args.m);
-  touch(args.scatter_indx, 4 * args.m);
-  touch(args.gammas, 4 * args.m);
-  touch(args.x.data, 2 * args.x.rows * args.x.row_stride);
+/// Never launched: so much static shared memory tells whoever asks for its attributes that the code was compiled
+/// without the instructions of sm_90a, and `matmul_ogs_hopper` is empty.
+inline constexpr int without_hopper_bytes = 8192;
+template <int Bytes = without_hopper_bytes>
+__global__ void tells_hopper_code() {
+#if !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  __shared__ volatile std::byte mark[Bytes];
+  mark[threadIdx.x] = std::byte{};
+#endif
 }
 
 /// One block. Dynamic shared memory: Tile::plan.total_bytes(), grid: any number of blocks that run at the same time.
@@ -47,7 +45,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < Tile::flags.num_stages; ++stage) {
       device::init_barrier(storage.full(stage), 32 * Tile::x_warps + 1);
-      device::init_barrier(storage.empty(stage), Tile::consumer_warps);
+      device::init_barrier(storage.empty(stage), Tile::consumer_warps * Tile::arrivals);
     }
     device::publish_barriers();
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "../detail/config.hpp"
+#include "../detail/math.hpp"
 #include "schedule.hpp"
 
 namespace tilefit::inline v0::kernels {
@@ -14,8 +15,16 @@ namespace tilefit::inline v0::kernels {
 /// asked for in ascending order.
 class tile_walk {
  public:
-  __device__ tile_walk(const std::int32_t* offsets, int experts, std::int32_t m, int block_m, int slabs) noexcept
-      : offsets_(offsets), experts_(experts), m_(m), block_m_(block_m), slabs_(slabs) {
+  /// `atoms`: of all columns; `slab_atoms`: of a tile.
+  __device__ tile_walk(const std::int32_t* offsets, int experts, std::int32_t m, int block_m, int atoms,
+                       int slab_atoms) noexcept
+      : offsets_(offsets),
+        experts_(experts),
+        m_(m),
+        block_m_(block_m),
+        atoms_(atoms),
+        slab_atoms_(slab_atoms),
+        slabs_((atoms + slab_atoms - 1) / slab_atoms) {
     load(0);
   }
 
@@ -31,7 +40,7 @@ class tile_walk {
     return tiles;
   }
 
-  /// Fills in expert, rows and slab of a tile. Requires 0 <= tile < total().
+  /// Fills in expert, rows and columns of a tile. Requires 0 <= tile < total().
   __device__ void find(std::int32_t tile, work_piece& piece) noexcept {
     while (tile - before_ >= group_tiles_) {
       before_ += group_tiles_;
@@ -40,15 +49,14 @@ class tile_walk {
     const std::int32_t index = tile - before_;
     const bool mine = index >= start_ && index < start_ + tiles_ * slabs_;
     const int owner = __ffs(static_cast<int>(__ballot_sync(all_lanes, mine))) - 1;
-    const std::int32_t inside = index - __shfl_sync(all_lanes, start_, owner);
-    const std::int32_t tiles = __shfl_sync(all_lanes, tiles_, owner);
-    const std::int32_t rows = __shfl_sync(all_lanes, rows_, owner);
-    const std::int32_t first = __shfl_sync(all_lanes, first_, owner);
-    const std::int32_t skipped = inside % tiles * block_m_;
+    const expert_cut cut{.first_row = __shfl_sync(all_lanes, first_, owner),
+                         .rows = __shfl_sync(all_lanes, rows_, owner),
+                         .block_m = block_m_,
+                         .row_tiles = __shfl_sync(all_lanes, tiles_, owner),
+                         .atoms = atoms_,
+                         .tile_atoms = slab_atoms_};
     piece.expert = group_ + owner;
-    piece.slab = inside / tiles;
-    piece.first_row = first + skipped;
-    piece.rows = rows - skipped < block_m_ ? rows - skipped : block_m_;
+    place_tile(cut, index - __shfl_sync(all_lanes, start_, owner), piece);
   }
 
  private:
@@ -80,6 +88,8 @@ class tile_walk {
   int experts_;
   std::int32_t m_;
   int block_m_;
+  int atoms_;
+  int slab_atoms_;
   int slabs_;
   int group_ = 0;
   std::int32_t before_ = 0;       // tiles of the groups before this one

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "../detail/bits.hpp"
 #include "../detail/config.hpp"
 #include "../device/cuda/mma.cuh"
 #include "../dtype.hpp"
@@ -23,7 +24,7 @@ TILEFIT_HD constexpr std::uint32_t in_both_halves(std::uint32_t half) noexcept {
 /// Pairs 0..3 of a lane's two K steps in its two words for 32 K (weight_layout.hpp, mma_pair_rotation): E2M1 codes
 /// moved to where they are BF16 patterns of value * 2^-126. 16 operations for 16 codes.
 TILEFIT_HD constexpr void bf16_pairs(std::uint32_t first, std::uint32_t second, std::uint32_t (&pair)[2][4]) noexcept {
-  const std::uint32_t free = (first & mma_free_mask) | (second << 2 & ~mma_free_mask);
+  const std::uint32_t free = detail::select_bits(mma_free_mask, first, second << 2);
   const std::uint32_t word[2] = {first, second};
   for (int step = 0; step < 2; ++step)
     for (int p = 0; p < 4; ++p) {
@@ -38,20 +39,27 @@ TILEFIT_HD constexpr std::uint32_t fp16_pair(std::uint32_t bf16_pair) noexcept {
   return (bf16_pair & 0x80008000u) | (bf16_pair << 3 & 0x0E000E00u);
 }
 
-/// True when the four scales of `codes` can be folded with the gain of the unscaled patterns into one 16-bit factor:
-/// for BF16 those up to 2^0, for FP16 those from 2^-15 to 2^0.
+/// Zero when each of the four scales of `codes` can be folded with the gain of the unscaled patterns into one 16-bit
+/// factor: for BF16 those up to 2^0, for FP16 those from 2^-15 to 2^0. Joins with | for several words of scales.
 template <dtype X>
-TILEFIT_HD constexpr bool can_fold(std::uint32_t codes) noexcept {
-  if (X == dtype::bf16) return (codes & 0x80808080u) == 0;
-  return (codes & 0xF0F0F0F0u) == 0x70707070u;
+TILEFIT_HD constexpr std::uint32_t fold_obstacle(std::uint32_t codes) noexcept {
+  return X == dtype::bf16 ? codes & 0x80808080u : (codes ^ 0x70707070u) & 0xF0F0F0F0u;
 }
 
-/// Factor of byte `index` of `codes`, in both halves. Requires can_fold.
 template <dtype X>
-TILEFIT_HD constexpr std::uint32_t folded_factor(std::uint32_t codes, int index) noexcept {
-  const std::uint32_t code = codes >> (8 * index) & 0xFFu;
-  if (X == dtype::bf16) return code * in_both_halves(1u << 7) + in_both_halves(126u << 7);
-  return (code - (127 - 14 - 15)) * in_both_halves(1u << 10);
+TILEFIT_HD constexpr bool can_fold(std::uint32_t codes) noexcept {
+  return fold_obstacle<X>(codes) == 0;
+}
+
+/// Factors of 32-block `block`: of the even row in the low half, of the odd one in the high half. Requires can_fold.
+template <dtype X>
+TILEFIT_HD constexpr std::uint32_t folded_factors(std::uint32_t codes, int block) noexcept {
+  std::uint32_t two = codes >> (8 * block) & 0x00FF00FFu;
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) two = __byte_perm(codes, 0, block == 0 ? 0x4240u : 0x4341u);
+#endif
+  if (X == dtype::bf16) return two * (1u << 7) + in_both_halves(126u << 7);
+  return (two - in_both_halves(127 - 14 - 15)) * (1u << 10);
 }
 
 /// value * scale of a pair without folding: exact products rounded once, for every scale.
@@ -72,7 +80,8 @@ __device__ __forceinline__ std::uint32_t scaled_pair(std::uint32_t unscaled, std
 template <dtype X>
 __device__ __forceinline__ void widen_folded(std::uint32_t first, std::uint32_t second, int block, std::uint32_t codes,
                                              std::uint32_t (&a)[2][4]) noexcept {
-  const std::uint32_t factor[2] = {folded_factor<X>(codes, block), folded_factor<X>(codes, 2 + block)};
+  const std::uint32_t factors = folded_factors<X>(codes, block);
+  const std::uint32_t factor[2] = {device::low_twice(factors), device::high_twice(factors)};
   bf16_pairs(first, second, a);
 #pragma unroll
   for (int step = 0; step < 2; ++step)

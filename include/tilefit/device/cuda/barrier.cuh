@@ -17,6 +17,22 @@ __device__ inline void named_barrier(int id, int threads) noexcept {
   asm volatile("barrier.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+/// The same; tells all of them whether `mine` is true for any. PTX: barrier.red.or.
+__device__ inline bool any_at_named_barrier(int id, int threads, bool mine) noexcept {
+  int any = 0;
+  asm volatile(
+      "{\n"
+      ".reg .pred mine, any;\n"
+      "setp.ne.b32 mine, %3, 0;\n"
+      "barrier.red.or.pred any, %1, %2, mine;\n"
+      "selp.b32 %0, 1, 0, any;\n"
+      "}"
+      : "=r"(any)
+      : "r"(id), "r"(threads), "r"(static_cast<int>(mine))
+      : "memory");
+  return any != 0;
+}
+
 /// Counts these threads without making them wait. PTX: barrier.arrive.
 __device__ inline void arrive_at_named_barrier(int id, int threads) noexcept {
   asm volatile("barrier.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
@@ -29,6 +45,17 @@ __device__ inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint3
   asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
                : "=r"(before)
                : "l"(__cvta_generic_to_global(counter)), "r"(last)
+               : "memory");
+  return before;
+}
+
+/// Adds 1 to a counter in global memory; the value before. Orders nothing. As an increment that wraps (far away),
+/// because of additions ptxas makes one for the whole warp and waits for its answer at once. PTX: atom.relaxed.gpu.inc.
+__device__ inline std::uint32_t draw(std::uint32_t* counter) noexcept {
+  std::uint32_t before = 0;
+  asm volatile("atom.relaxed.gpu.global.inc.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(__cvta_generic_to_global(counter)), "r"(0x7FFFFFFFu)
                : "memory");
   return before;
 }

@@ -14,11 +14,34 @@ __device__ inline std::uint32_t shared_address(const void* pointer) noexcept {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+/// How L2 keeps what a copy reads. PTX: createpolicy.fractional.
+__device__ inline std::uint64_t evict_first_policy() noexcept {
+  std::uint64_t policy = 0;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ inline std::uint64_t evict_normal_policy() noexcept {
+  std::uint64_t policy = 0;
+  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 /// Copies 16 bytes (both addresses 16-byte aligned) through L2 alone, or writes 16 zeros when not `present` (`from` is
 /// not read then, but must be a global address). PTX: cp.async.cg with src-size.
 __device__ inline void copy16_async(std::uint32_t to, const void* from, bool present) noexcept {
   const int bytes = present ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+/// Copies 16 bytes. PTX: cp.async.cg.
+__device__ inline void copy16_async(std::uint32_t to, const void* from) noexcept {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+
+/// The same with a policy. PTX: cp.async.cg … L2::cache_hint.
+__device__ inline void copy16_async_hinted(std::uint32_t to, const void* from, std::uint64_t policy) noexcept {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "l"(policy)
+               : "memory");
 }
 
 /// Brings a line of global memory into L2. PTX: prefetch.global.L2.
@@ -46,18 +69,6 @@ __device__ inline void bulk_copy(std::uint32_t to, const void* from, std::uint32
           "r"(to),
       "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(barrier), "l"(policy)
       : "memory");
-}
-
-/// Cache policies for bulk_copy. PTX: createpolicy.fractional.
-__device__ inline std::uint64_t evict_first_policy() noexcept {
-  std::uint64_t policy = 0;
-  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-__device__ inline std::uint64_t evict_normal_policy() noexcept {
-  std::uint64_t policy = 0;
-  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
 }
 
 #endif

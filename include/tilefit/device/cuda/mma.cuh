@@ -52,6 +52,19 @@ __device__ inline std::uint32_t multiply_pairs(std::uint32_t a, std::uint32_t b)
   return product;
 }
 
+/// The low or the high half of a pair in both halves: no instruction of its own where a packed one takes it.
+/// PTX: mov.b32.
+__device__ inline std::uint32_t low_twice(std::uint32_t pair) noexcept {
+  std::uint32_t both = 0;
+  asm("{ .reg .b16 low, high; mov.b32 {low, high}, %1; mov.b32 %0, {low, low}; }" : "=r"(both) : "r"(pair));
+  return both;
+}
+__device__ inline std::uint32_t high_twice(std::uint32_t pair) noexcept {
+  std::uint32_t both = 0;
+  asm("{ .reg .b16 low, high; mov.b32 {low, high}, %1; mov.b32 %0, {high, high}; }" : "=r"(both) : "r"(pair));
+  return both;
+}
+
 /// Two floats rounded to a pair, `low` in the low half. PTX: cvt.rn.bf16x2.f32 / cvt.rn.f16x2.f32.
 template <dtype X>
 __device__ inline std::uint32_t pack_pair(float low, float high) noexcept {
