@@ -29,8 +29,8 @@ struct hopper_tile {
   static constexpr int producer_warps = uses_wgmma ? 4 : 2;
   static constexpr int x_warps = uses_wgmma ? 3 : 1;
   static constexpr int consumer_warps = flags.num_warps - producer_warps;
-  static constexpr int registers_of_consumers = flags.num_warps == 12 ? 216 : 104;  ///< with wgmma
-  static constexpr int registers_of_producers = flags.num_warps == 12 ? 72 : 64;
+  static constexpr int registers_of_consumers = 104;  ///< with wgmma: of 96 for all that a block is launched with
+  static constexpr int registers_of_producers = 64;
   static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
   static constexpr int threads = 32 * flags.num_warps;
   static constexpr int k_atoms = flags.block_k / 64;   ///< of a stage
@@ -58,6 +58,7 @@ struct hopper_tile {
   static_assert(flags.block_m % width_step == 0 && width_step % 8 == 0 && flags.block_m <= 128);
   static_assert(flags.block_k % 64 == 0 && flags.block_n % 64 == 0);
   static_assert(atoms == 1);
+  static_assert(!uses_wgmma || (consumer_warps == 16 && producer_warps == 4), "what registers are shared out for");
   static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == flags.block_n);
   static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
   static_assert(plan[smem_region::x_values].bytes == x_stage_bytes);

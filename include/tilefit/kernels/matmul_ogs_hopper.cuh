@@ -3,9 +3,10 @@
 // Must not know: which tile is good, streams, how arguments are checked.
 //
 // Y^T = W * X^T: W widened in registers is the left operand, tokens are the columns, as many as the tile really has
-// (rounded up to a width that exists). Two warpgroups of consumers take 64 * Groups rows of W each; they multiply with
-// mma.sync where tokens are few and with wgmma where they are many. Producers fill the stages: one bulk copy for 64
-// rows of W, cp.async for rows of X wherever they lie. The first stage of a piece of work carries its description.
+// (rounded up to a width that exists). A consuming warp takes 16 rows of W; where tokens are few they multiply with
+// mma.sync, where they are many warpgroups do with wgmma. Producers fill the stages: one bulk copy for 64 rows of W,
+// cp.async for rows of X wherever they lie. They also find the work: pieces by ticket, or equal runs of K. The first
+// stage of a piece carries its description.
 #pragma once
 
 #include <cstddef>
