@@ -33,11 +33,6 @@ __device__ inline bool any_at_named_barrier(int id, int threads, bool mine) noex
   return any != 0;
 }
 
-/// Counts these threads without making them wait. PTX: barrier.arrive.
-__device__ inline void arrive_at_named_barrier(int id, int threads) noexcept {
-  asm volatile("barrier.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
 /// Adds 1 to a counter in global memory, or sets it to 0 when it is `last`; the value before. What this thread wrote or
 /// saw comes before it for everybody who counts after it. PTX: atom.acq_rel.gpu.inc.
 __device__ inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t last) noexcept {
