@@ -57,7 +57,7 @@ class generic_block {
         find_pieces(2);
         __syncthreads();
       }
-      copy(stage);
+      copier_.step(stage, known_);
     }
     find_pieces(3);
     for (;;) {
@@ -85,10 +85,6 @@ class generic_block {
         if (thread_ == 0) *storage_.piece((copier_.slot() + known_) % Tile::pieces) = piece;
       }
     }
-  }
-
-  __device__ void copy(int stage) noexcept {
-    if (copier_.step(stage)) --known_;
   }
 
   /// The stage to multiply is there, the one before it is free.
@@ -128,7 +124,7 @@ class generic_block {
       __syncthreads();
     }
     for (;;) {
-      copy(stage_ == 0 ? stages - 1 : stage_ - 1);
+      copier_.step(stage_ == 0 ? stages - 1 : stage_ - 1, known_);
       multiply_stage(left, token, sum);
       stage_ = next_in_ring<stages>(stage_);
       if (--steps == 0) break;
