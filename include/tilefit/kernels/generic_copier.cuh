@@ -17,26 +17,16 @@
 #include "generic_tile.hpp"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
+#include "tile_storage.cuh"
 
 namespace tilefit::inline v0::kernels {
 
 /// The block's shared memory, by its plan.
 template <class Tile>
-struct generic_storage {
-  std::byte* base;
-
-  __device__ std::byte* x(int stage) const noexcept {
-    return base + Tile::plan[smem_region::x_values].offset + Tile::plan[smem_region::x_values].bytes * stage;
-  }
-  __device__ std::byte* w(int stage) const noexcept {
-    return base + Tile::plan[smem_region::w_values].offset + Tile::plan[smem_region::w_values].bytes * stage;
-  }
-  __device__ work_piece* piece(int slot) const noexcept {
-    return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + slot;
-  }
+struct generic_storage : tile_storage<Tile> {
   /// Targets of the tile's rows.
   __device__ row_target* targets() const noexcept {
-    return reinterpret_cast<row_target*>(base + Tile::plan[smem_region::row_indx].offset);
+    return reinterpret_cast<row_target*>(this->template at<smem_region::row_indx>());
   }
 };
 

@@ -231,7 +231,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
     prefetch_rows(params);
     device::let_next_grid_start();
     device::wait_for_previous_grid();
-    generic_block<Tile>(params, {shared}, threadIdx.x).run();
+    generic_block<Tile>(params, {{shared}}, threadIdx.x).run();
   }
 }
 
