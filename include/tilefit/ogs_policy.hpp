@@ -203,6 +203,7 @@ struct ogs_policy {
     if (loop == ogs_loop::mma_sync) {
       path.row_step = 8;
       path.resident_blocks = 3;
+      path.equal_runs = true;
       if (bits_of(formats.w) == 4) path.widen_slots = default_cost_constants.widen_slots;  // in software everywhere
     }
     return path;

@@ -14,6 +14,7 @@
 #include "../weight_layout.hpp"
 #include "epilogue.cuh"
 #include "schedule.hpp"
+#include "tile_storage.cuh"
 
 namespace tilefit::inline v0::kernels {
 
@@ -74,31 +75,20 @@ struct hopper_tile {
 
 /// The block's shared memory, by its plan.
 template <class Tile>
-struct hopper_storage {
-  std::byte* base;
-
-  __device__ std::byte* x(int stage) const noexcept {
-    return base + Tile::plan[smem_region::x_values].offset + Tile::plan[smem_region::x_values].bytes * stage;
-  }
-  __device__ std::byte* w(int stage) const noexcept {
-    return base + Tile::plan[smem_region::w_values].offset + Tile::plan[smem_region::w_values].bytes * stage;
-  }
+struct hopper_storage : tile_storage<Tile> {
   __device__ std::uint32_t full(int stage) const noexcept {
-    return device::shared_address(base + Tile::plan[smem_region::barriers].offset) + 8u * static_cast<unsigned>(stage);
+    return device::shared_address(this->template at<smem_region::barriers>()) + 8u * static_cast<unsigned>(stage);
   }
   __device__ std::uint32_t empty(int stage) const noexcept { return full(Tile::flags.num_stages + stage); }
   /// Where the number of the next ticket travels: two slots.
   __device__ volatile std::int32_t* ticket(int slot) const noexcept {
-    return reinterpret_cast<volatile std::int32_t*>(base + Tile::plan[smem_region::barriers].offset +
+    return reinterpret_cast<volatile std::int32_t*>(this->template at<smem_region::barriers>() +
                                                     16 * Tile::flags.num_stages) +
            slot;
   }
-  __device__ work_piece* piece(int stage) const noexcept {
-    return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + stage;
-  }
   /// Targets of the tile's rows: each warpgroup its own, two copies in turn.
   __device__ row_target* targets(int group, int copy) const noexcept {
-    return reinterpret_cast<row_target*>(base + Tile::plan[smem_region::row_indx].offset) +
+    return reinterpret_cast<row_target*>(this->template at<smem_region::row_indx>()) +
            Tile::flags.block_m * (2 * group + copy);
   }
 };
