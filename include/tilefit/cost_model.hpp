@@ -13,81 +13,12 @@
 #include "arch.hpp"
 #include "detail/config.hpp"
 #include "detail/math.hpp"
+#include "math_path.hpp"
 #include "matmul_problem.hpp"
 #include "opt_flags.hpp"
 #include "smem_plan.hpp"
 
 namespace tilefit::inline v0 {
-
-/// Rates and latencies that no data sheet gives. One set for all chips.
-struct cost_constants {
-  /// From the request of a stage to its bytes in shared memory, under load. Little's law on the H200 row: 132 SMs that
-  /// each keep 36 kB in flight move 4.8 TB/s at 1,000 ns.
-  std::uint32_t load_latency_ps = 1'000'000;
-  /// Share of the nominal bandwidth that a copy or read reaches: 4,352 of 4,800 GB/s on an H200 (2026-11-21, the
-  /// ceilings measured beside the Triton kernels' times), in 1/1024.
-  std::int64_t dram_efficiency = 928;
-  /// Share of the nominal matrix rate that a large GEMM reaches: 694 of 990 TFLOP/s on an H200 (same run), in 1/1024.
-  std::int64_t math_efficiency = 718;
-  /// Bytes an SM takes from L2 in a cycle while all others do. 5,120 B for the 108 SMs of an A100 are 47 (NVIDIA A100
-  /// white paper, "A100 L2 Cache"); half of that. Judged, not measured.
-  std::int64_t l2_bytes_per_cycle = 24;
-  /// Vector instructions per FP4 weight that is widened to 16 bits, in 1/16: about 14 per 8 values for the bits and
-  /// 4 for the scale. With a native conversion: one per 2 values and one for addressing.
-  std::int64_t widen_slots = 36;
-  std::int64_t native_widen_slots = 12;
-  /// Vector lanes an SM or CU issues per cycle: 4 schedulers of 32 lanes, 4 SIMDs of 16 lanes a cycle on CDNA.
-  std::int64_t nvidia_lanes = 128;
-  std::int64_t amd_lanes = 64;
-  /// Of two things that go on side by side the longer one counts in full and of the other one's time 1 / 2^shift:
-  /// matrix and vector instructions of one SM, and main loops against the memory. Judged, not measured.
-  int overlap_shift = 1;
-  int memory_overlap_shift = 3;
-  /// Launch of a kernel and the drain of its last blocks.
-  std::int64_t launch_ps = 3'000'000;
-  /// Set-up of an output tile that nothing hides: index loads, first address computations.
-  std::int64_t tile_ps = 300'000;
-  /// Blocks share tiles in equal runs when one place in so many would be idle at the end of turns. Fitted to the H200:
-  /// with more idle places runs gain up to a fifth, with fewer they mostly lose a few percent.
-  int idle_share = 6;
-  /// One more piece of the epilogue: a barrier and a store that waits for it.
-  std::int64_t subtile_ps = 60'000;
-};
-inline constexpr cost_constants default_cost_constants{};
-
-/// Which instructions do the work.
-struct math_path {
-  std::int64_t gflops = 0;       ///< of the matrix instruction used, whole chip
-  std::int64_t widen_slots = 0;  ///< vector instructions per weight before it can be multiplied, in 1/16
-  bool overlapped = false;       ///< matrix and vector instructions issue side by side (wgmma, tcgen05, MFMA)
-  int resident_blocks = 1;       ///< of an SM, whose loads are under way together
-  int row_step = 0;              ///< a tile multiplies only the rows it has, rounded up to this; 0: all block_m
-  bool equal_runs = false;       ///< with split_k > 1 blocks take equal shares of all tiles' steps
-  /// A second loop, for tiles of less than so many rows (0: there is none): what differs in it.
-  int narrow_below = 0;
-  std::int64_t narrow_gflops = 0;
-  std::int64_t narrow_widen_slots = 0;
-};
-
-/// The fastest path of an architecture for these formats, or a rate of 0 where it has none.
-constexpr math_path default_math_path(const arch_traits& arch, const matmul_formats& formats,
-                                      const cost_constants& constants = default_cost_constants) noexcept {
-  const bool overlapped =
-      arch.features.has(feature::wgmma) || arch.features.has(feature::tcgen05) || arch.features.has(feature::mfma);
-  const bool block_scaled = arch.features.has(feature::mma_block_scaled) || arch.features.has(feature::tcgen05) ||
-                            arch.features.has(feature::mfma_scale);
-  const int x_bits = bits_of(formats.x), w_bits = bits_of(formats.w);
-  math_path path{.gflops = arch.bf16_gflops, .widen_slots = 0, .overlapped = overlapped};
-  if (x_bits == 4 && w_bits == 4 && block_scaled) {
-    path.gflops = arch.fp4_gflops;
-  } else if (x_bits <= 8 && w_bits <= 8 && arch.fp8_gflops > 0) {
-    path.gflops = arch.fp8_gflops;
-    if (w_bits == 4 && !block_scaled) path.widen_slots = constants.widen_slots;
-  } else if (w_bits == 4) {
-    path.widen_slots = arch.features.has(feature::fp4_convert) ? constants.native_widen_slots : constants.widen_slots;
-  }
-  return path;
-}
 
 /// What a prediction is made of. `total_ps` is what choices are ranked by.
 enum class cost_limiter : std::uint8_t { memory, math, widening, l2, latency, overhead };
@@ -118,6 +49,7 @@ struct tile_work {
   std::int64_t tiles = 0;      ///< output tiles, times split_k unless blocks take equal runs
   std::int64_t waves = 0;      ///< tiles of the busiest SM
   std::int64_t steps = 0;      ///< K steps of a tile
+  std::int64_t idle_k = 0;     ///< of the last step: nothing to work on
   std::int64_t math_ps = 0;    ///< matrix instructions of a step
   std::int64_t widen_ps = 0;   ///< vector instructions of a step
   std::int64_t busy_ps = 0;    ///< both, as far as they overlap
@@ -173,8 +105,8 @@ class cost_model {
   constexpr step_time step(int block_m, std::int64_t rows, int block_n, int depth) const noexcept {
     const bool narrow = block_m < narrow_below_;
     const std::int64_t math_ps = (rows * block_n * depth * (narrow ? narrow_mac_rate_ : mac_rate_)) >> rate_bits;
-    const std::int64_t widen_ps =
-        (std::int64_t{block_n} * depth * (narrow ? narrow_widen_rate_ : widen_rate_)) >> rate_bits;
+    const std::int64_t columns = narrow ? block_n : detail::max(block_n, widen_columns_);
+    const std::int64_t widen_ps = (columns * depth * (narrow ? narrow_widen_rate_ : widen_rate_)) >> rate_bits;
     const std::int64_t lesser_ps = detail::min(math_ps, widen_ps);
     const std::int64_t beside_ps = overlapped_ && !narrow ? lesser_ps >> constants_.overlap_shift : lesser_ps;
     const std::int64_t bytes = (rows * x_bytes_ + block_n * w_bytes_) * depth / 32;
@@ -224,6 +156,9 @@ class cost_model {
   bool overlapped_;
   int resident_blocks_;
   int row_step_;
+  int widen_columns_;
+  int k_atom_;
+  std::int64_t stage_ps_;
   bool equal_runs_;
   int narrow_below_;
   std::int64_t narrow_mac_rate_ = 0, narrow_widen_rate_ = 0;
@@ -242,6 +177,9 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       overlapped_(path.overlapped),
       resident_blocks_(detail::max(path.resident_blocks, 1)),
       row_step_(path.row_step),
+      widen_columns_(path.widen_columns),
+      k_atom_(path.k_atom),
+      stage_ps_(path.stage_ps),
       equal_runs_(path.equal_runs),
       narrow_below_(path.narrow_below),
       constants_(constants) {
@@ -312,6 +250,7 @@ constexpr tile_work cost_model::work(const opt_flags& flags, int split_k, std::i
   const std::int64_t steps = detail::ceil_div_pow2(k_, flags.block_k);
   work.tiles = detail::saturating_mul(row_tiles * columns, batch_);
   work.steps = steps;
+  if (k_atom_ > 0) work.idle_k = steps * flags.block_k - detail::ceil_div_pow2(k_, k_atom_) * k_atom_;
   work.split_k = split_k;
   if (split_k == 0 && equal_runs_) {
     work.split_k = flags.split_k > 1 && runs_pay(work.tiles) ? flags.split_k : 1;
@@ -372,7 +311,8 @@ TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_wo
   // A persistent kernel fills its pipeline once; others once per tile.
   const std::int64_t fill_ps = constants_.load_latency_ps + constants_.tile_ps;
   const std::int64_t refill_ps = flags.is_persistent ? 0 : fill_ps;
-  const std::int64_t per_tile_ps = work.steps * step_ps + work.store_ps + pieces_ps + refill_ps;
+  const std::int64_t idle_ps = detail::div_pow2(step_ps * work.idle_k, flags.block_k);
+  const std::int64_t per_tile_ps = work.steps * (step_ps + stage_ps_) - idle_ps + work.store_ps + pieces_ps + refill_ps;
 
   predicted_cost cost;
   cost.tiles = work.tiles;

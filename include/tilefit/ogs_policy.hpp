@@ -192,12 +192,15 @@ struct ogs_policy {
     path.overlapped = loop != ogs_loop::mma_sync && loop != ogs_loop::mma_block_scaled && loop != ogs_loop::wmma;
     if (loop == ogs_loop::wgmma && bits_of(formats.w) == 4) {
       // Fitted to the times of every tile at 64 matmuls of gpt-oss-20b and 120b on an H200 (bench/results, 2026-11-21):
-      // a pass over the weights is not faster than 30 of them a cycle and SM in the wgmma loop, and mma.sync reaches
-      // half of wgmma's rate.
+      // a pass over the weights is not faster than 34 of them a cycle and SM in the wgmma loop, the latency of a warp's
+      // 16 columns decides and not their number, and mma.sync reaches three fifths of wgmma's rate.
       path.row_step = 8;
-      path.widen_slots = 68;
+      path.widen_slots = 60;
+      path.widen_columns = 256;
+      path.k_atom = 64;
+      path.stage_ps = 40'000;
       path.narrow_below = 64;
-      path.narrow_gflops = path.gflops / 2;
+      path.narrow_gflops = path.gflops * 3 / 5;
       path.narrow_widen_slots = 30;
     }
     if (loop == ogs_loop::mma_sync) {

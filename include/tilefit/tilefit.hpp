@@ -17,6 +17,7 @@
 #include "kernel_policy.hpp"
 #include "launch_status.hpp"
 #include "make_opt_flags.hpp"
+#include "math_path.hpp"
 #include "matmul_args.hpp"
 #include "matmul_problem.hpp"
 #include "mxfp4.hpp"

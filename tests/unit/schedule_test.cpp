@@ -106,7 +106,7 @@ TEST_CASE("schedule: row tiles", "[schedule]") {
   CHECK(kernels::row_tile_height(129, 2, 16) == 80);  // 80 + 49, not 128 + 1
   CHECK(kernels::row_tile_height(257, 2, 16) == 144);
   CHECK(kernels::row_tile_height(INT32_MAX, 1 << 28, 8) == 8);
-  for (const auto [block_m, step] : {std::pair{8, 8}, {16, 8}, {64, 16}, {128, 16}, {128, 32}, {160, 16}, {160, 32}})
+  for (const auto& [block_m, step] : {std::pair{8, 8}, {16, 8}, {64, 16}, {128, 16}, {128, 32}, {160, 16}, {160, 32}})
     for (std::int32_t rows = 1; rows < 5 * block_m; ++rows) {
       const std::int32_t tiles = kernels::row_tiles(rows, block_m);
       const std::int32_t height = kernels::row_tile_height(rows, tiles, step);
