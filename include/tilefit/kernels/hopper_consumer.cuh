@@ -104,7 +104,7 @@ class hopper_consumer {
 
     float sum[atoms][blocks][4] = {};
     if constexpr (Tile::uses_wgmma)
-      multiply_wgmma<Width>(piece, *reinterpret_cast<float(*)[blocks * 4]>(&sum));
+      multiply_wgmma<Width>(*reinterpret_cast<float(*)[blocks * 4]>(&sum));
     else if (mine)
       multiply_mma<Width>(piece, sum);
     else
@@ -188,13 +188,13 @@ class hopper_consumer {
   /// ahead of their turn, while products run. Every instruction counts: widening takes more issue slots than there are
   /// to spare.
   template <int Width>
-  __device__ __forceinline__ void multiply_wgmma(const work_piece& piece, float (&sum)[Width / 2]) noexcept {
+  __device__ __forceinline__ void multiply_wgmma(float (&sum)[Width / 2]) noexcept {
+    static_assert(!Tile::can_split, "a piece has all of K");
     constexpr bool whole = Width <= most_whole;
     constexpr int loaded = whole ? detail::min(Tile::k_atoms, 2) : 1;  // K atoms that are loaded and judged together
-    int left = k_atoms_ - piece.first_step * Tile::k_atoms;
     lane_words words[loaded];
     load_atoms(words, place_.stage, 0);
-    for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
+    for (int left = k_atoms_; left > 0; left -= Tile::k_atoms) {
       const int stage = place_.stage;
       const std::uint64_t x = device::swizzled_descriptor(device::uniform(device::shared_address(storage_.x(stage))));
       place_.advance();
@@ -220,7 +220,7 @@ class hopper_consumer {
           if (i == loaded - 1) {
             if (first + loaded < Tile::k_atoms) {
               if (first + loaded < left) load_atoms(words, stage, first + loaded);
-            } else if (step + 1 < piece.steps) {
+            } else if (left > Tile::k_atoms) {
               device::wait(storage_.full(place_.stage), place_.parity);
               load_atoms(words, place_.stage, 0);
             }
