@@ -18,7 +18,7 @@
 
 namespace tilefit::inline v0::kernels {
 
-/// Geometry that follows from flags: 8 or 16 consuming warps, then one that copies W and those that copy X: one, or
+/// Geometry that follows from flags: 8, 12 or 16 consuming warps, then one that copies W and those that copy X: one, or
 /// beside wgmma three, which makes a warpgroup that can give registers to the consumers.
 /// `Entry` is a type with the members `flags` (opt_flags) and `x` (dtype).
 template <class Entry>
