@@ -135,16 +135,20 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr std::int64_t bytes_of(dtype type, std
 TILEFIT_HD constexpr bool waves_share_k(const opt_flags& flags) noexcept { return flags.block_m <= 32; }
 
 /// LDS of the kernels for AMD's matrix cores: W goes from memory to registers, and so does X where waves share K. There
-/// their sums meet in LDS; elsewhere it holds X, in rows of 256 bytes.
+/// their sums meet in LDS; elsewhere it holds X, in rows of 256 bytes, and a word for each block scale of X, as
+/// LDS-direct loads of bytes leave them.
 TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan mfma_smem_plan(const matmul_formats& formats,
                                                                     const opt_flags& flags) noexcept {
   const std::int64_t m = flags.block_m, n = flags.block_n, k = flags.block_k;
   using enum smem_lifetime;
   smem_plan plan;
-  if (waves_share_k(flags))
+  if (waves_share_k(flags)) {
     plan.add(smem_region::accumulator, 4 * m * n * flags.num_warps, fixed, 128);
-  else
+  } else {
     plan.add(smem_region::x_values, bytes_of(formats.x, m * k), per_stage, 128);
+    if (has_block_scales(formats.x))
+      plan.add(smem_region::x_scales, 4 * detail::div_pow2(m * k, formats.scale_block), per_stage, 128);
+  }
   return plan;
 }
 

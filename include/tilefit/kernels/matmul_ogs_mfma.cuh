@@ -32,13 +32,11 @@ class many_rows_block {
   using accumulators = device::mfma_accumulators<Tile::tile>;
   static constexpr int token_tiles = Tile::token_tiles;
   static constexpr int ring_units = detail::min(Tile::step_units, 4);
-  static constexpr bool block_scales = has_block_scales(Tile::x);
-
-  struct slot {
-    packed_weights<Tile> w;
-    std::uint32_t x_scale[token_tiles];
+  /// One step of X in LDS.
+  struct stage {
+    std::byte* values;
+    std::byte* scales;
   };
-  static constexpr int slot_loads = 2 * Tile::row_tiles + (block_scales ? token_tiles : 0);
 
  public:
   __device__ __forceinline__ many_rows_block(const ogs_params& params, const work_piece& piece) noexcept
@@ -46,22 +44,22 @@ class many_rows_block {
         piece_(piece),
         lane_(device::lane_of_wave()),
         wave_(device::uniform(device::thread_of_block() / 64)),
-        units_((static_cast<std::int32_t>(params.args.k) + Tile::unit_k - 1) / Tile::unit_k),
+        k_atoms_(k_atoms_of(params.args)),
         w_(weights_from<Tile>(params.args, piece.expert, first_atom())),
         x_(values_of_x<Tile>(params.args)),
         x_scales_(scales_of_x(params.args)) {}
 
-  __device__ __forceinline__ void run(std::byte* even_stage, std::byte* odd_stage) noexcept {
+  __device__ __forceinline__ void run(const stage& even, const stage& odd) noexcept {
     find_rows();
-    begin_copy(even_stage, 0);
+    begin_copy(even, 0);
 #pragma unroll
     for (int u = 0; u < ring_units; ++u) load(ring_[u], 0, u);
     accumulators sum[Tile::row_tiles][token_tiles] = {};
-    end_copy(even_stage);
+    end_copy(even);
     for (std::int32_t step = 0;;) {
-      multiply_step(even_stage, odd_stage, step, sum);
+      multiply_step(even, odd, step, sum);
       if (++step == params_.steps) break;
-      multiply_step(odd_stage, even_stage, step, sum);
+      multiply_step(odd, even, step, sum);
       if (++step == params_.steps) break;
     }
     store(sum);
@@ -79,18 +77,18 @@ class many_rows_block {
 #pragma unroll
     for (unsigned i = 0; i < Tile::x_copies; ++i)
       source[i] = source_of(params_.args, piece_, static_cast<std::int32_t>(Tile::x_copied_row(wave_, i, lane_)));
-    std::int32_t token_source[token_tiles];
-    if constexpr (block_scales) {
+    std::int32_t scale_source[Tile::scale_parts];
+    if constexpr (Tile::scaled_blocks) {
 #pragma unroll
-      for (int t = 0; t < token_tiles; ++t)
-        token_source[t] = source_of(params_.args, piece_, 32 * t + static_cast<std::int32_t>(lane_ % 32));
+      for (int i = 0; i < Tile::scale_parts; ++i)
+        scale_source[i] = source_of(params_.args, piece_, 64 * i + static_cast<std::int32_t>(lane_));
     }
 #pragma unroll
     for (unsigned i = 0; i < Tile::x_copies; ++i)
       copied_byte_[i] = byte_of_row<Tile>(params_.args, source[i]) + 16 * copied_chunk(i);
-    if constexpr (block_scales) {
+    if constexpr (Tile::scaled_blocks) {
 #pragma unroll
-      for (int t = 0; t < token_tiles; ++t) scales_byte_[t] = scales_of_row(params_.args, token_source[t]) + lane_ / 32;
+      for (int i = 0; i < Tile::scale_parts; ++i) scales_byte_[i] = scales_of_row(params_.args, scale_source[i]);
     }
   }
 
@@ -100,7 +98,7 @@ class many_rows_block {
   }
 
   /// Asks for X of a step.
-  __device__ __forceinline__ void begin_copy(std::byte* stage, std::int32_t step) noexcept {
+  __device__ __forceinline__ void begin_copy(const stage& to, std::int32_t step) noexcept {
     const auto k_bytes = static_cast<std::int32_t>(params_.args.k) * Tile::x_bits / 8;
     const std::int32_t left = k_bytes - step * Tile::x_row_bytes;
 #pragma unroll
@@ -109,71 +107,77 @@ class many_rows_block {
       const std::uint32_t from = inside ? copied_byte_[i] : device::buffer::outside;
       const auto at = static_cast<std::uint32_t>(step) * Tile::x_row_bytes;
       if constexpr (Tile::lds_direct)
-        x_.load_chunk_to_lds(copied_rows(stage, i), from, at);
+        x_.load_chunk_to_lds(copied_rows(to, i), from, at);
       else
         copied_[i] = x_.load_chunk(from, at);
+    }
+    if constexpr (Tile::scaled_blocks) {
+      const std::int32_t blocks_left = static_cast<std::int32_t>(params_.args.k / 32) - step * Tile::step_blocks;
+#pragma unroll
+      for (unsigned i = 0; i < Tile::scale_copies; ++i) {
+        const unsigned block = Tile::scale_copied_block(wave_, i);
+        const std::uint32_t row = scales_byte_[Tile::scale_copied_row(i) / 64];
+        x_scales_.load_byte_to_lds(to.scales + 4 * Tile::scale_copied_word(wave_, i),
+                                   static_cast<std::int32_t>(block) < blocks_left ? row : device::buffer::outside,
+                                   static_cast<std::uint32_t>(step) * Tile::step_blocks + block);
+      }
     }
     device::keep_order();
   }
 
   /// Without LDS-direct loads X has come to registers, and goes on from there.
-  __device__ __forceinline__ void end_copy(std::byte* stage) const noexcept {
+  __device__ __forceinline__ void end_copy(const stage& to) const noexcept {
     if constexpr (!Tile::lds_direct) {
 #pragma unroll
-      for (unsigned i = 0; i < Tile::x_copies; ++i) device::write_chunk(copied_rows(stage, i) + 16 * lane_, copied_[i]);
+      for (unsigned i = 0; i < Tile::x_copies; ++i) device::write_chunk(copied_rows(to, i) + 16 * lane_, copied_[i]);
     }
   }
 
   /// Four rows of a stage.
-  __device__ __forceinline__ std::byte* copied_rows(std::byte* stage, unsigned copy) const noexcept {
-    return stage + 4 * Tile::x_row_bytes * (Tile::x_copies * wave_ + copy);
+  __device__ __forceinline__ std::byte* copied_rows(const stage& to, unsigned copy) const noexcept {
+    return to.values + 4 * Tile::x_row_bytes * (Tile::x_copies * wave_ + copy);
   }
 
-  /// Asks for W, and the scales of X, of the unit number `ahead` after unit `from` (even).
-  __device__ __forceinline__ void load(slot& to, std::int32_t from, int ahead) const noexcept {
-    const std::int32_t unit = from + ahead;
-    const std::uint32_t shift = unit < units_ ? 0 : device::buffer::outside;
-    to.w.load(w_, lane_, from / 2 + ahead / 2, ahead % 2, shift);
-    if constexpr (block_scales) {
-      const std::int32_t blocks_left = static_cast<std::int32_t>(params_.args.k / 32) - 2 * unit;
-      const bool inside = static_cast<std::int32_t>(lane_ / 32) < blocks_left;
-#pragma unroll
-      for (int t = 0; t < token_tiles; ++t)
-        to.x_scale[t] = x_scales_.load_byte(inside ? scales_byte_[t] : device::buffer::outside,
-                                            static_cast<std::uint32_t>(2 * unit));
-    } else {
-#pragma unroll
-      for (int t = 0; t < token_tiles; ++t) to.x_scale[t] = device::neutral_scales;
-    }
+  /// Asks for W of the unit number `ahead` after unit `from` (even). Behind the end of K it is the last W again: X is
+  /// zero there.
+  __device__ __forceinline__ void load(packed_weights<Tile>& to, std::int32_t from, int ahead) const noexcept {
+    to.load(w_, lane_, detail::min(from / 2 + ahead / 2, k_atoms_ - 1), ahead % 2, 0);
   }
 
-  /// Multiplies the step that lies in `stage`, while the next one is on its way to `other`.
-  __device__ __forceinline__ void multiply_step(const std::byte* stage, std::byte* other, std::int32_t step,
+  /// Multiplies the step that lies in `now`, while the next one is on its way to `next`.
+  __device__ __forceinline__ void multiply_step(const stage& now, const stage& next, std::int32_t step,
                                                 accumulators (&sum)[Tile::row_tiles][token_tiles]) noexcept {
-    if constexpr (Tile::lds_direct) device::wait_loads<ring_units * slot_loads>();
+    if constexpr (Tile::lds_direct) device::wait_loads<ring_units * 2 * Tile::row_tiles>();
     device::meet_block();
-    begin_copy(other, step + 1);
+    begin_copy(next, step + 1);
     // Chunk c of a row lies at place c ^ (row % 16): the parts of c that come from the unit, the lane and the chunk
     // have no bit in common, and rows of a tile differ by a multiple of 16 from each other.
     const unsigned row = lane_ % 32, group = lane_ / 32;
     const unsigned lane_byte =
         Tile::x_row_bytes * row + 16 * device::swizzled_place(row, Tile::x_chunk_byte(group, 0) / 16);
+    const unsigned scale_byte = 4 * row + 4 * Tile::flags.block_m * group;
 #pragma unroll
     for (unsigned u = 0; u < Tile::step_units; ++u) {
-      slot& now = ring_[u % ring_units];
-      slot later;
+      packed_weights<Tile>& w = ring_[u % ring_units];
+      packed_weights<Tile> later;
       load(later, step * Tile::step_units, static_cast<int>(u) + ring_units);
       device::keep_loads_and_products();
       multiply_unit(
-          now.w,
+          w,
           [&](int t, int i) {
             const unsigned chunk_byte = u * Tile::x_unit_bytes + Tile::x_chunk_byte(0, static_cast<unsigned>(i));
-            return device::read_chunk(stage + (lane_byte ^ chunk_byte) + 32 * Tile::x_row_bytes * t);
+            return device::read_chunk(now.values + (lane_byte ^ chunk_byte) + 32 * Tile::x_row_bytes * t);
           },
-          [&](int t) { return now.x_scale[t]; }, sum);
-      now = later;
+          [&](int t) {
+            if constexpr (Tile::scaled_blocks)
+              return device::read_word(now.scales + scale_byte + 8 * Tile::flags.block_m * u + 128 * t);
+            else
+              return device::neutral_scales;
+          },
+          sum);
+      w = later;
     }
-    end_copy(other);
+    end_copy(next);
   }
 
   __device__ __forceinline__ void store(const accumulators (&sum)[Tile::row_tiles][token_tiles]) const noexcept {
@@ -205,13 +209,13 @@ class many_rows_block {
   const work_piece& piece_;
   unsigned lane_;
   std::uint32_t wave_;
-  std::int32_t units_;
+  std::int32_t k_atoms_;
   device::buffer w_;
   device::buffer x_;
   device::buffer x_scales_;
   std::uint32_t copied_byte_[Tile::x_copies];
-  std::uint32_t scales_byte_[token_tiles];
-  slot ring_[ring_units];
+  std::uint32_t scales_byte_[Tile::scale_parts];
+  packed_weights<Tile> ring_[ring_units];
   device::u32x4 copied_[Tile::lds_direct ? 1 : Tile::x_copies];  // X on its way to LDS
 };
 
@@ -222,9 +226,11 @@ __global__ void __attribute__((amdgpu_flat_work_group_size(Tile::threads, Tile::
                                amdgpu_waves_per_eu(Tile::waves_per_simd))) matmul_ogs_mfma(const ogs_params params) {
   __shared__ alignas(1024) std::byte even_stage[Tile::x_stage_bytes];
   __shared__ alignas(1024) std::byte odd_stage[Tile::x_stage_bytes];
+  __shared__ alignas(16) std::byte even_scales[Tile::scale_stage_bytes];
+  __shared__ alignas(16) std::byte odd_scales[Tile::scale_stage_bytes];
   const work_piece piece = work_of_block<Tile>(params);
   if (piece.rows == 0) return;
-  many_rows_block<Tile>(params, piece).run(even_stage, odd_stage);
+  many_rows_block<Tile>(params, piece).run({even_stage, even_scales}, {odd_stage, odd_scales});
 }
 
 }  // namespace tilefit::inline v0::kernels

@@ -34,11 +34,11 @@ struct packed_weights {
   }
 };
 
-/// A lane's X of a unit for one token tile: chunks as Tile::x_chunk_byte has them, and the block scale.
+/// A lane's X of a unit for one token tile: chunks as Tile::x_chunk_byte has them, and the block scale in byte 0.
 template <class Tile>
 struct token_chunks {
   device::u32x4 chunks[Tile::x_chunks];
-  std::uint32_t scale;  ///< in byte 0
+  std::uint32_t scale;
 };
 
 /// sum[row tile][token tile] += W * X for chunk `Chunk` of the unit's chunks (16-bit X: 8 K of every lane group) or for

@@ -80,6 +80,23 @@ struct mfma_tile {
     return 4 * (x_copies * wave + copy) + lane / 16;
   }
 
+  // --- block scales of X: words in LDS, [block of K][row], for each step ---
+
+  static constexpr bool scaled_blocks = has_block_scales(x);
+  static constexpr int step_blocks = flags.block_k / 32;
+  static constexpr int scale_stage_bytes = scaled_blocks ? 4 * flags.block_m * step_blocks : 4;
+  /// A wave's LDS-direct loads of a stage, each of 64 words: rows scale_copied_row(i) + lane of block
+  /// scale_copied_block(wave, i), to word scale_copied_word(wave, i) + lane.
+  static constexpr int scale_copies = flags.block_m * step_blocks / 64 / waves;
+  static constexpr int scale_parts = flags.block_m >= 64 ? flags.block_m / 64 : 1;  ///< of 64 rows
+  TILEFIT_HD static constexpr unsigned scale_copied_row(unsigned copy) noexcept { return copy % scale_parts * 64; }
+  TILEFIT_HD static constexpr unsigned scale_copied_block(unsigned wave, unsigned copy) noexcept {
+    return wave * (scale_copies / scale_parts) + copy / scale_parts;
+  }
+  TILEFIT_HD static constexpr unsigned scale_copied_word(unsigned wave, unsigned copy) noexcept {
+    return 64 * (scale_copies * wave + copy);
+  }
+
   // --- what fits ---
 
   static constexpr smem_plan plan =
@@ -87,8 +104,12 @@ struct mfma_tile {
   static constexpr int sums = row_tiles * token_tiles * tile * tile / 64;  ///< registers of a lane
   /// Waves of a SIMD that registers are left for: as many as there are blocks with room in LDS, but no more than leave
   /// a lane registers for its sums and for what is under way.
-  static constexpr int waves_per_simd = detail::min(row_tiles * token_tiles <= 4 && few_rows ? 3 : 2,
-                                                    blocks_per_sm(arch_v<arch>, plan.total_bytes(), threads));
+  static constexpr int wished_waves = !few_rows || row_tiles * token_tiles > 4 ||
+                                              (row_tiles * token_tiles == 4 && x_bits == 8)
+                                          ? 2
+                                          : 3;
+  static constexpr int waves_per_simd =
+      detail::min(wished_waves, blocks_per_sm(arch_v<arch>, plan.total_bytes(), threads));
 
   static constexpr bool lds_direct = arch_v<arch>.features.has(feature::lds_direct_load);
   static constexpr bool scaled = x_bits <= 8;  ///< multiplied by v_mfma_scale, W as it is
@@ -96,7 +117,8 @@ struct mfma_tile {
   static_assert(waves == 4 && flags.block_m % tile == 0 && flags.split_k == 1);
   static_assert(few_rows ? flags.block_k == 128 * waves && (flags.block_n == 32 || flags.block_n == 64)
                          : flags.block_n == 64 * waves && flags.block_k * x_bits == 8 * x_row_bytes && stages == 2);
-  static_assert(few_rows || plan[smem_region::x_values].bytes == x_stage_bytes);
+  static_assert(few_rows || plan.stage_bytes == x_stage_bytes + (scaled_blocks ? scale_stage_bytes : 0));
+  static_assert(few_rows || !scaled_blocks || scale_copies % scale_parts == 0);
   static_assert(!scaled || arch_v<arch>.features.has(feature::mfma_scale));
   static_assert(plan.total_bytes() <= arch_v<arch>.smem_block_bytes);
 };

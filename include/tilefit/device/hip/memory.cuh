@@ -52,10 +52,10 @@ class buffer {
                                              static_cast<int>(offset), static_cast<int>(scalar), 0, 0);
 #endif
   }
-  /// The same with 4 bytes of each lane, to `to` + 4 * l. buffer_load_dword ... lds.
-  __device__ __forceinline__ void load_word_to_lds(std::byte* to, std::uint32_t offset,
+  /// The same with one byte of each lane, which becomes a word at `to` + 4 * l. buffer_load_ubyte ... lds.
+  __device__ __forceinline__ void load_byte_to_lds(std::byte* to, std::uint32_t offset,
                                                    std::uint32_t scalar) const noexcept {
-    __builtin_amdgcn_raw_ptr_buffer_load_lds(resource_, (__attribute__((address_space(3))) void*)to, 4,
+    __builtin_amdgcn_raw_ptr_buffer_load_lds(resource_, (__attribute__((address_space(3))) void*)to, 1,
                                              static_cast<int>(offset), static_cast<int>(scalar), 0, 0);
   }
 
