@@ -134,9 +134,9 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr std::int64_t bytes_of(dtype type, std
 /// Tiles of AMD's matrix kernels in which the waves of a block share K, not columns: those for few rows.
 TILEFIT_HD constexpr bool waves_share_k(const opt_flags& flags) noexcept { return flags.block_m <= 32; }
 
-/// LDS of the kernels for AMD's matrix cores: W goes from memory to registers, and so does X where waves share K. There
-/// their sums meet in LDS; elsewhere it holds X, in rows of 256 bytes, and a word for each block scale of X, as
-/// LDS-direct loads of bytes leave them.
+/// LDS of the kernels for AMD's matrix cores, whose W is MXFP4: it goes from memory to registers, and so does X where
+/// waves share K. There their sums meet in LDS; elsewhere it holds X, in rows of 256 bytes, and a word for each block
+/// scale of X, as LDS-direct loads of bytes leave them.
 TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan mfma_smem_plan(const matmul_formats& formats,
                                                                     const opt_flags& flags) noexcept {
   const std::int64_t m = flags.block_m, n = flags.block_n, k = flags.block_k;
@@ -148,6 +148,7 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan mfma_smem_plan(const matmul
     plan.add(smem_region::x_values, bytes_of(formats.x, m * k), per_stage, 128);
     if (has_block_scales(formats.x))
       plan.add(smem_region::x_scales, 4 * detail::div_pow2(m * k, formats.scale_block), per_stage, 128);
+    plan.min_stages = 2;
   }
   return plan;
 }
@@ -159,7 +160,7 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan mfma_smem_plan(const matmul
 TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_traits& arch,
                                                                    const matmul_formats& formats,
                                                                    const opt_flags& flags) noexcept {
-  if (arch.features.has(feature::mfma)) return mfma_smem_plan(formats, flags);
+  if (arch.features.has(feature::mfma) && formats.w == dtype::mxfp4) return mfma_smem_plan(formats, flags);
   const std::int64_t m = flags.block_m, n = flags.block_n, k = flags.block_k;
   const std::int64_t x_alignment = arch.features.has(feature::wgmma) ? 1024 : 128;
   using enum smem_lifetime;

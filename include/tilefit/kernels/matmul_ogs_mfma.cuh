@@ -17,6 +17,7 @@
 #include "../device/hip/memory.cuh"
 #include "../device/hip/mfma.cuh"
 #include "../device/hip/sync.cuh"
+#include "../device/hip/target.cuh"
 #include "../device/hip/wave.cuh"
 #include "mfma_epilogue.cuh"
 #include "mfma_operands.cuh"
@@ -224,13 +225,15 @@ class many_rows_block {
 template <class Tile>
 __global__ void __attribute__((amdgpu_flat_work_group_size(Tile::threads, Tile::threads),
                                amdgpu_waves_per_eu(Tile::waves_per_simd))) matmul_ogs_mfma(const ogs_params params) {
-  __shared__ alignas(1024) std::byte even_stage[Tile::x_stage_bytes];
-  __shared__ alignas(1024) std::byte odd_stage[Tile::x_stage_bytes];
-  __shared__ alignas(16) std::byte even_scales[Tile::scale_stage_bytes];
-  __shared__ alignas(16) std::byte odd_scales[Tile::scale_stage_bytes];
-  const work_piece piece = work_of_block<Tile>(params);
-  if (piece.rows == 0) return;
-  many_rows_block<Tile>(params, piece).run({even_stage, even_scales}, {odd_stage, odd_scales});
+  if constexpr (device::compiles_for(Tile::arch)) {
+    __shared__ alignas(1024) std::byte even_stage[Tile::x_stage_bytes];
+    __shared__ alignas(1024) std::byte odd_stage[Tile::x_stage_bytes];
+    __shared__ alignas(16) std::byte even_scales[Tile::scale_stage_bytes];
+    __shared__ alignas(16) std::byte odd_scales[Tile::scale_stage_bytes];
+    const work_piece piece = work_of_block<Tile>(params);
+    if (piece.rows == 0) return;
+    many_rows_block<Tile>(params, piece).run({even_stage, even_scales}, {odd_stage, odd_scales});
+  }
 }
 
 }  // namespace tilefit::inline v0::kernels

@@ -15,6 +15,7 @@
 #include "../device/hip/memory.cuh"
 #include "../device/hip/mfma.cuh"
 #include "../device/hip/sync.cuh"
+#include "../device/hip/target.cuh"
 #include "../device/hip/wave.cuh"
 #include "mfma_epilogue.cuh"
 #include "mfma_operands.cuh"
@@ -189,10 +190,12 @@ template <class Tile>
 __global__ void __attribute__((amdgpu_flat_work_group_size(Tile::threads, Tile::threads),
                                amdgpu_waves_per_eu(Tile::waves_per_simd)))
 matmul_ogs_mfma_few(const ogs_params params) {
-  __shared__ alignas(128) std::byte partial_sums[Tile::plan.total_bytes()];
-  const work_piece piece = work_of_block<Tile>(params);
-  if (piece.rows == 0) return;
-  few_rows_block<Tile>(params, piece, partial_sums).run();
+  if constexpr (device::compiles_for(Tile::arch)) {
+    __shared__ alignas(128) std::byte partial_sums[Tile::plan.total_bytes()];
+    const work_piece piece = work_of_block<Tile>(params);
+    if (piece.rows == 0) return;
+    few_rows_block<Tile>(params, piece, partial_sums).run();
+  }
 }
 
 }  // namespace tilefit::inline v0::kernels

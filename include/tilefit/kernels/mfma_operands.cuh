@@ -1,5 +1,6 @@
 // L5: one unit of K for a wave of the AMD kernels: W as it comes from memory, made ready, multiplied.
-// Knows: which instructions a format of X takes. Must not know: where X comes from, steps, pieces of work.
+// Knows: which instructions a format of X takes.
+// Must not know: where X comes from, steps, pieces of work.
 #pragma once
 
 #include <cstdint>

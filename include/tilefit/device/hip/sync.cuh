@@ -3,6 +3,8 @@
 // Sources: CDNA3 and CDNA4 ISA references, "S_WAITCNT"; LLVM, "User Guide for AMDGPU Backend", llvm.amdgcn.sched.*.
 #pragma once
 
+#include <hip/hip_runtime.h>
+
 #include <cstdint>
 
 #include "../../detail/config.hpp"

@@ -3,6 +3,8 @@
 // The same functions for CUDA: ../cuda/wave.cuh.
 #pragma once
 
+#include <hip/hip_runtime.h>
+
 #include <cstdint>
 
 #include "../../detail/config.hpp"
