@@ -103,6 +103,7 @@ class few_rows_block {
           ring[s].w, lane_, [&](int t, int i) { return ring[s].x[t].chunks[i]; },
           [&](int t) { return ring[s].x[t].scale; }, sum);
       if constexpr (More) {
+        device::keep_order();  // so that new words come to where the old ones were
         load_weights(ring[s], next_);
         load_tokens(ring[s], next_);
         next_ += waves;
