@@ -134,6 +134,21 @@ TEST_CASE("Copies fill a stage of X once, and reads of a chunk meet in no bank")
     }
 }
 
+TEST_CASE("Decoding keeps enough bytes under way on gfx950") {
+  // Little's law: 2 us of latency at the memory's rate, for each CU.
+  constexpr arch_traits arch = arch_v<arch_id::gfx950>;
+  constexpr std::int64_t wanted = std::int64_t{2} * arch.dram_gbps * 1000 / arch.sm_count;
+  const auto check = [&]<dtype X>() {
+    CHECK(tile_of<16, 32, 512, 3, X>::bytes_in_flight >= wanted);
+    CHECK(tile_of<16, 64, 512, 3, X>::bytes_in_flight >= wanted);
+    CHECK(tile_of<32, 64, 512, 2, X>::bytes_in_flight >= wanted);
+  };
+  check.operator()<dtype::bf16>();
+  check.operator()<dtype::fp8_e4m3>();
+  check.operator()<dtype::mxfp8>();
+  check.operator()<dtype::mxfp4>();
+}
+
 TEST_CASE("Dies get runs of neighbouring tiles, each tile once") {
   for (const std::int32_t dies : {1, 2, 8})
     for (std::int32_t tiles = 1; tiles < 70; ++tiles) {

@@ -109,6 +109,9 @@ struct mfma_tile {
   static constexpr int waves_per_simd =
       detail::min(wished_waves, blocks_per_sm(arch_v<arch>, plan.total_bytes(), threads));
 
+  /// Bytes of W that the blocks of a CU have under way, where waves share K.
+  static constexpr int bytes_in_flight = waves_per_simd * waves * stages * row_tiles * atom_bytes;
+
   static constexpr bool lds_direct = arch_v<arch>.features.has(feature::lds_direct_load);
   static constexpr bool scaled = x_bits <= 8;  ///< multiplied by v_mfma_scale, W as it is
 
