@@ -61,6 +61,7 @@ struct math_path {
   int narrow_below = 0;
   std::int64_t narrow_gflops = 0;
   std::int64_t narrow_widen_slots = 0;
+  int narrow_row_step = 0;  ///< 0: as row_step
 };
 
 /// The fastest path of an architecture for these formats, or a rate of 0 where it has none.
