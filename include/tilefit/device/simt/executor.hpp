@@ -1,8 +1,8 @@
 // L4: runs a grid of a kernel on the CPU, lane by lane, and says what is wrong with it.
 // Knows: blocks side by side, their order, what their lanes ask for (machine.hpp).
 // Must not know: kernels, instructions.
-// Kernels are compiled with -fsanitize=thread and without its library: the loads and stores that the compiler then
-// announces end up here (hooks.hpp). This header belongs into code that is compiled without it.
+// Kernels are compiled with -fsanitize=thread,alignment and without their libraries: the loads and stores that the
+// compiler then announces end up here (hooks.hpp). This header belongs into code that is compiled without it.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <string>
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
@@ -146,6 +147,24 @@ class executor final : public machine {
       elsewhere(at, bytes, stores, "memory that was never given to the kernel");
       stop_here();
     }
+    now = lane;
+  }
+
+  void misaligned(const void* pointer, std::size_t alignment, bool stores, const char* file, unsigned line) override {
+    const running_lane lane = std::exchange(now, {});
+    const auto at = reinterpret_cast<std::uintptr_t>(pointer);
+    fault found;
+    found.kind = fault_kind::misaligned;
+    found.by = {block_->number(), block_->current()};
+    found.stores = stores;
+    found.bytes = static_cast<std::int64_t>(alignment);
+    if (const memory_zone* const zone = memory_.zone_at(at); zone != nullptr) {
+      found.memory = zone->name;
+      found.byte = static_cast<std::int64_t>(at) - static_cast<std::int64_t>(zone->begin);
+    }
+    const std::string name = file;
+    found.detail = name.substr(name.rfind('/') + 1) + ":" + std::to_string(line);
+    block_->faults().add(std::move(found));
     now = lane;
   }
 

@@ -2,6 +2,8 @@
 // Knows: the functions that code compiled with -fsanitize=thread calls (GCC: gcc/sanitizer.def; LLVM:
 // compiler-rt/lib/tsan/rtl/tsan_interface.h), of which the executor takes the place of the library.
 // Must not know: what an access means.
+// Compilers take wide loads apart where only parts are used, so alignment is checked by -fsanitize=alignment instead,
+// whose report of a misaligned pointer arrives here as well (LLVM: compiler-rt/lib/ubsan/ubsan_handlers.h).
 // Atomic operations of the C++ library are not instrumented accesses of kernels: kernels count through machine::count.
 #pragma once
 
@@ -17,6 +19,21 @@ inline void announce(const void* address, std::size_t bytes, bool stores, std::s
   if (lane.running == nullptr) return;
   if (reinterpret_cast<std::uintptr_t>(address) - lane.stack < lane.stack_bytes) return;
   lane.running->access(address, bytes, stores, alignment);
+}
+
+/// What the compiler knows of the place and the type.
+struct mismatch_data {
+  const char* file;
+  std::uint32_t line, column;
+  const void* type;
+  unsigned char log_alignment;
+  unsigned char check;  ///< 0: load, 1: store, others: pointers that are only made
+};
+
+inline void announce_mismatch(const mismatch_data& data, const void* pointer) {
+  const running_lane& lane = now;
+  if (lane.running != nullptr)
+    lane.running->misaligned(pointer, std::size_t{1} << data.log_alignment, data.check == 1, data.file, data.line);
 }
 
 }  // namespace tilefit::inline v0::simt
@@ -52,4 +69,7 @@ extern "C" {
 }
 [[gnu::used]] inline void __tsan_vptr_update(void**, void*) {}
 [[gnu::used]] inline void __tsan_vptr_read(void**) {}
+[[gnu::used]] inline void __ubsan_handle_type_mismatch_v1(void* data, void* pointer) {
+  tilefit::simt::announce_mismatch(*static_cast<const tilefit::simt::mismatch_data*>(data), pointer);
+}
 }

@@ -71,6 +71,8 @@ class machine {
   virtual std::uint32_t shared_address(const void* pointer) = 0;
   /// Bytes of shared memory that lane `lane` of the warp reads in a meeting. What comes back is always readable.
   virtual const std::byte* read_shared(int lane, std::uint32_t address, int bytes, read_kind kind) = 0;
+  /// The calling lane uses a pointer that is no multiple of `alignment`.
+  virtual void misaligned(const void* pointer, std::size_t alignment, bool stores, const char* file, unsigned line) = 0;
   /// A load or store of the calling lane that the compiler or a model announces. `alignment`: 1 = any.
   virtual void access(const void* address, std::size_t bytes, bool stores, std::size_t alignment) = 0;
   /// Adds 1 to a counter, or sets it to 0 when it is `last`; the value before. `ordered`: acquire and release.
