@@ -13,6 +13,7 @@
 #include "cuda/mma.cuh"
 #else
 #include "cuda/lanes.hpp"
+#include "simt/amd_ops.hpp"
 #include "simt/cuda_ops.hpp"
 #include "simt/language.hpp"
 #endif

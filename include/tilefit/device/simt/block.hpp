@@ -50,13 +50,13 @@ class block_run {
     shared_->states.assign(shared_->bytes, unknown);
     std::memset(shared_->data(), memory::poison, shared_->bytes);
     barriers_.clear();
-    warps_.assign(
-        (geometry_.block + static_cast<unsigned>(options_.warp_size) - 1) / static_cast<unsigned>(options_.warp_size),
-        {});
+    arrays_.clear();
+    next_array_ = 0;
     for (lane_state& lane : lanes_) {
       lane.doing = lane_doing::ready;
       lane.open.clear();
       lane.groups.clear();
+      lane.loads.clear();
       lane.interval = 0;
       lane.passed = {};
       lane.context.start(run_kernel, this);
@@ -89,7 +89,7 @@ class block_run {
     }
     return true;
   }
-  int warps() const noexcept { return static_cast<int>(warps_.size()); }
+  int warps() const noexcept { return (static_cast<int>(lanes_.size()) + options_.warp_size - 1) / options_.warp_size; }
 
   /// Nobody can go on and not all have ended: says who waits where, and gives the block up.
   void give_up(fault_list& faults) {
@@ -253,20 +253,30 @@ class block_run {
       me.groups.pop_front();
     }
   }
-  /// A copy of the running lane's warp, one after the other.
-  void copy_of_warp(std::vector<pending_copy> copies) {
-    std::erase_if(copies, [this](const pending_copy& copy) { return !begin_copy(copy); });
-    warps_[static_cast<std::size_t>(current_ / options_.warp_size)].copies.push_back(std::move(copies));
+  void count_load() { at(current_).loads.emplace_back(); }
+  void load_of_lane(const pending_copy& copy) {
+    if (begin_copy(copy)) at(copy.lane).loads.push_back(copy);
   }
-  void wait_copies_of_warp(int pending) {
-    if (is_mistake(sabotage_kind::skip_wait, at(of_warp(0)).passed.waits++)) return;
-    auto& copies = warps_[static_cast<std::size_t>(current_ / options_.warp_size)].copies;
-    while (static_cast<int>(copies.size()) > pending) {
-      for (const pending_copy& copy : copies.front()) land(copy);
-      copies.pop_front();
+  void wait_loads_of_warp(int pending) {
+    const int first = of_warp(0);
+    for (int lane = first; lane < first + options_.warp_size && lane < static_cast<int>(lanes_.size()); ++lane) {
+      lane_state& one = at(lane);
+      if (is_mistake(sabotage_kind::skip_wait, one.passed.waits++)) continue;
+      while (static_cast<int>(one.loads.size()) > pending) {
+        if (one.loads.front().to != nullptr) land(one.loads.front());
+        one.loads.pop_front();
+      }
     }
   }
 
+  std::byte* shared_array(const void* name, std::size_t bytes) {
+    constexpr std::size_t alignment = 1024;
+    const auto [place, is_new] = arrays_.try_emplace(name, next_array_);
+    if (is_new) next_array_ += (bytes + alignment - 1) / alignment * alignment;
+    return shared_->data() + place->second;
+  }
+
+  void disagree(std::string how) { disagree(at(current_), std::move(how)); }
   lane_time& time() noexcept { return times_[static_cast<std::size_t>(current_)]; }
   fault_list& faults() noexcept { return *faults_; }
 
@@ -276,9 +286,6 @@ class block_run {
   struct barrier_state {
     std::vector<int> lanes;
     bool any = false;
-  };
-  struct warp_state {
-    std::deque<std::vector<pending_copy>> copies;
   };
 
   lane_state& at(int lane) noexcept { return lanes_[static_cast<std::size_t>(lane)]; }
@@ -344,7 +351,8 @@ class block_run {
   fault_list* faults_ = nullptr;
   std::vector<lane_state> lanes_;
   std::vector<lane_time> times_;
-  std::vector<warp_state> warps_;
+  std::map<const void*, std::size_t> arrays_;  // of shared memory, by name
+  std::size_t next_array_ = 0;
   std::map<int, barrier_state> barriers_;
   std::vector<int> order_, who_;
   int alive_ = 0;

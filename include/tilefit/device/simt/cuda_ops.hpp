@@ -3,28 +3,17 @@
 // Must not know: kernels. Not here: mbarriers, bulk copies, wgmma.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
 #include "../../dtype.hpp"
-#include "../../float_formats.hpp"
 #include "cuda_models.hpp"
 #include "language.hpp"
 #include "machine.hpp"
+#include "numbers.hpp"
+#include "wave_ops.hpp"
 
 namespace tilefit::inline v0::device {
-
-// --- compiler.cuh ---
-
-template <class T>
-inline T hidden(T value) noexcept {
-  return value;
-}
-template <class T>
-inline T uniform(T value, const simt::site& where = simt::site::current()) {
-  return simt::take_from("a shuffle", 0xFFFF'FFFFu, value, 0, where);
-}
 
 // --- launch_control.cuh: grids run one after the other ---
 
@@ -33,7 +22,6 @@ inline void let_next_grid_start() noexcept {}
 
 // --- copy.cuh ---
 
-inline std::byte* dynamic_shared_memory() noexcept { return simt::now.running->shared_memory(); }
 inline std::uint32_t shared_address(const void* pointer) { return simt::now.running->shared_address(pointer); }
 inline std::uint64_t evict_first_policy() noexcept { return 1; }
 inline std::uint64_t evict_normal_policy() noexcept { return 2; }
@@ -105,29 +93,5 @@ inline void mma_m16n8k16(float* sum, const std::uint32_t (&a)[4], std::uint32_t 
   simt::mma_registers mine{.sum = sum, .a = a, .b = {b0, b1}};
   simt::meet_all("mma.sync m16n8k16", mine, act_mma_m16n8k16<X>, where);
 }
-
-template <dtype X>
-inline std::uint32_t pack_pair(float low, float high) noexcept {
-  static_assert(X == dtype::bf16 || X == dtype::fp16);
-  if constexpr (X == dtype::bf16)
-    return float_to_bf16(low) | static_cast<std::uint32_t>(float_to_bf16(high)) << 16;
-  else
-    return float_to_fp16(low) | static_cast<std::uint32_t>(float_to_fp16(high)) << 16;
-}
-/// Rounded once: a product of two BF16 or FP16 numbers is exact in FP32, but for what lies below its range.
-template <dtype X>
-inline std::uint32_t multiply_pairs(std::uint32_t a, std::uint32_t b) noexcept {
-  return pack_pair<X>(simt::half_of<X>(a, 0) * simt::half_of<X>(b, 0), simt::half_of<X>(a, 1) * simt::half_of<X>(b, 1));
-}
-inline std::uint32_t low_twice(std::uint32_t pair) noexcept { return (pair & 0xFFFFu) | pair << 16; }
-inline std::uint32_t high_twice(std::uint32_t pair) noexcept { return (pair & 0xFFFF'0000u) | pair >> 16; }
-template <dtype X>
-inline float low_of_pair(std::uint32_t pair) noexcept {
-  return simt::half_of<X>(pair, 0);
-}
-inline float smaller(float a, float b) noexcept { return a != a ? a : b != b ? b : a < b ? a : b; }
-inline float larger(float a, float b) noexcept { return a != a ? a : b != b ? b : a > b ? a : b; }
-inline float exp2(float x) noexcept { return std::exp2(x); }
-inline float reciprocal(float x) noexcept { return 1.0f / x; }
 
 }  // namespace tilefit::inline v0::device

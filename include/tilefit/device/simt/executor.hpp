@@ -200,14 +200,23 @@ class executor final : public machine {
     block_->wait_groups(pending);
     now = lane;
   }
-  void warp_copy_async(std::uint32_t to, const void* const* from, int bytes) override {
-    std::vector<pending_copy> copies;
-    for (int i = 0; i < options_.warp_size; ++i)
-      if (from[i] != nullptr && readable(block_->of_warp(i), from[i], bytes))
-        copies.push_back({block_->in_shared(to) + bytes * i, from[i], bytes, block_->of_warp(i)});
-    block_->copy_of_warp(std::move(copies));
+  void count_load() override {
+    const running_lane lane = std::exchange(now, {});
+    block_->count_load();
+    now = lane;
   }
-  void wait_warp_copies(int pending) override { block_->wait_copies_of_warp(pending); }
+  void load_to_shared(int lane, std::byte* to, const void* from, int bytes) override {
+    const int number = block_->of_warp(lane);
+    if (from == nullptr || readable(number, from, bytes)) block_->load_of_lane({to, from, bytes, number});
+  }
+  void wait_loads(int pending) override { block_->wait_loads_of_warp(pending); }
+  void disagree(const char* about) override { block_->disagree(about); }
+  std::byte* shared_array(const void* name, std::size_t bytes) override {
+    const running_lane lane = std::exchange(now, {});
+    std::byte* const array = block_->shared_array(name, bytes);
+    now = lane;
+    return array;
+  }
 
   bool sabotaged(sabotage_kind kind) const noexcept override { return options_.mistake.kind == kind; }
 

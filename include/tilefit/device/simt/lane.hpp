@@ -66,7 +66,8 @@ struct lane_state {
   waiting waits;
   std::vector<pending_copy> open;
   std::deque<std::vector<pending_copy>> groups;
-  std::uint32_t interval = 0;  ///< block-wide barriers passed
+  std::deque<pending_copy> loads;  ///< that AMD's counter counts; those into registers without `to`
+  std::uint32_t interval = 0;      ///< block-wide barriers passed
   grid_counts passed;
 };
 

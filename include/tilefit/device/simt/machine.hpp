@@ -67,6 +67,9 @@ class machine {
 
   /// First byte of the block's shared memory, at a multiple of 1,024 bytes.
   virtual std::byte* shared_memory() noexcept = 0;
+  /// A block's array of shared memory that goes by the name `name`, of `bytes`: one behind the other, as they are asked
+  /// for first. Alignment 1,024.
+  virtual std::byte* shared_array(const void* name, std::size_t bytes) = 0;
   /// Address in the shared window.
   virtual std::uint32_t shared_address(const void* pointer) = 0;
   /// Bytes of shared memory that lane `lane` of the warp reads in a meeting. What comes back is always readable.
@@ -86,12 +89,18 @@ class machine {
   virtual void commit_copies() = 0;
   /// Waits until at most `pending` of the lane's groups are under way.
   virtual void wait_copies(int pending) = 0;
-  /// Of a warp, in a meeting: lane i copies `bytes` from from[i] (null: this lane does not take part) to to + bytes *
-  /// i.
-  virtual void warp_copy_async(std::uint32_t to, const void* const* from, int bytes) = 0;
-  /// Of a warp, in a meeting: waits until at most `pending` of its warp_copy_async are under way.
-  virtual void wait_warp_copies(int pending) = 0;
 
+  // --- loads that AMD's waves count, and wait for in the order in which they were asked for ---
+
+  /// The calling lane's load into registers: it counts.
+  virtual void count_load() = 0;
+  /// In a meeting, of lane `lane` of the warp: straight into shared memory; zeros when `from` is null. It counts.
+  virtual void load_to_shared(int lane, std::byte* to, const void* from, int bytes) = 0;
+  /// In a meeting: from here on at most `pending` loads of each lane of the warp are under way.
+  virtual void wait_loads(int pending) = 0;
+
+  /// The running lane's warp disagrees about something that must be the same in all its lanes.
+  virtual void disagree(const char* about) = 0;
   virtual bool sabotaged(sabotage_kind kind) const noexcept = 0;
 
  protected:
