@@ -14,6 +14,7 @@
 #include "tilefit/device/simt/executor.hpp"
 #include "tilefit/float_formats.hpp"
 #include "tilefit/kernels/schedule.hpp"
+#include "tilefit/mxfp4.hpp"
 #include "tilefit/weights.hpp"
 
 namespace tilefit_simt {
@@ -46,6 +47,7 @@ struct case_spec {
   activation act = activation::none;
   bool accumulate = false;
   int lowest_scale = 118, highest_scale = 124;
+  weight_layout layout = weight_layout::mma_m16k64;
   std::uint64_t seed = 1;
 };
 
@@ -78,7 +80,7 @@ class matmul_case {
     const std::int64_t m = offsets_.back();
     columns = spec.act == activation::swiglu ? spec.n / 2 : spec.n;
     const std::int64_t x_rows = spec.gather ? std::max<std::int64_t>(m / 2, 1) : m;
-    const std::int64_t x_stride = spec.k + 8, y_stride = columns + 2;
+    const std::int64_t y_stride = columns + 2;
     using enum simt::memory_use;
 
     std::vector<std::uint8_t> values(static_cast<std::size_t>(experts * spec.n * spec.k / 2));
@@ -87,16 +89,13 @@ class matmul_case {
     std::uniform_int_distribution<int> scale(spec.lowest_scale, spec.highest_scale);
     for (std::uint8_t& byte : scales) byte = static_cast<std::uint8_t>(scale(random_));
     widen(values, scales);
-    auto* const packed =
-        memory.take<std::uint8_t>(experts * bytes_per_expert(weight_layout::mma_m16k64, spec.n, spec.k), "W", input);
-    if (shuffle_weights(weight_layout::mma_m16k64, {experts, spec.n, spec.k}, {values.data(), scales.data()},
-                        {packed, nullptr}) != status_code::ok)
+    auto* const packed = memory.take<std::uint8_t>(experts * bytes_per_expert(spec.layout, spec.n, spec.k), "W", input);
+    if (shuffle_weights(spec.layout, {experts, spec.n, spec.k}, {values.data(), scales.data()}, {packed, nullptr}) !=
+        status_code::ok)
       std::abort();
 
-    auto* const x = memory.take<std::uint16_t>(x_rows * x_stride, "X", input);
     std::normal_distribution<float> normal;
-    for (std::int64_t i = 0; i < x_rows * x_stride; ++i)
-      store_number(spec.x, x, i, i % x_stride < spec.k ? normal(random_) : NAN);
+    x_operand x = make_x(x_rows, normal);
     const auto numbers = [&](std::int64_t count, const char* name) {
       float* const to = memory.take<float>(count, name, input);
       for (std::int64_t i = 0; i < count; ++i) to[i] = normal(random_);
@@ -123,8 +122,8 @@ class matmul_case {
             .n = spec.n,
             .k = spec.k,
             .experts = experts,
-            .x = {.data = x, .type = spec.x, .rows = x_rows, .row_stride = x_stride},
-            .w = {.data = packed, .type = dtype::mxfp4, .layout = weight_layout::mma_m16k64},
+            .x = x,
+            .w = {.data = packed, .type = dtype::mxfp4, .layout = spec.layout},
             .y = {.data = y, .type = spec.y, .rows = m, .row_stride = y_stride},
             .expert_offsets = indices(offsets_, "expert_offsets"),
             .act = spec.act,
@@ -180,6 +179,57 @@ class matmul_case {
   std::int64_t columns = 0;
 
  private:
+  /// Random rows in the format of X, with 16 elements of NaN behind each where the format has one.
+  x_operand make_x(std::int64_t rows, std::normal_distribution<float>& normal) {
+    using enum simt::memory_use;
+    const std::int64_t stride = has_block_scales(spec.x) ? spec.k + 32 : spec.k + 16, blocks = spec.k / 32;
+    const auto bytes = static_cast<std::size_t>(rows * stride * bits_of(spec.x) / 8);
+    auto* const data = static_cast<std::uint8_t*>(memory.take(bytes, "X", input));
+    std::memset(data, 0xFF, bytes);
+    x_operand x{.data = data, .type = spec.x, .rows = rows, .row_stride = stride};
+    x_numbers_.resize(static_cast<std::size_t>(rows * spec.k));
+    for (float& number : x_numbers_) number = normal(random_);
+    if (bits_of(spec.x) == 16) {
+      for (std::int64_t i = 0; i < rows * spec.k; ++i) {
+        const std::int64_t at = i / spec.k * stride + i % spec.k;
+        float& number = x_numbers_[static_cast<std::size_t>(i)];
+        store_number(spec.x, data, at, number);
+        number = static_cast<float>(load_number(spec.x, data, at));
+      }
+      return x;
+    }
+    if (spec.x == dtype::fp8_e4m3) {
+      float* const scale = memory.take<float>(1, "scale of X", input);
+      *scale = 0.375f;
+      x.scale = scale;
+      for (std::int64_t i = 0; i < rows * spec.k; ++i) {
+        float& number = x_numbers_[static_cast<std::size_t>(i)];
+        const std::uint8_t code = float_to_e4m3(8 * number);
+        data[i / spec.k * stride + i % spec.k] = code;
+        number = *scale * e4m3_to_float(code);
+      }
+      return x;
+    }
+    x.block_scale_stride = blocks + 3;
+    auto* const scales = memory.take<std::uint8_t>(rows * x.block_scale_stride, "scales of X", input);
+    std::memset(scales, 0xFF, static_cast<std::size_t>(rows * x.block_scale_stride));
+    x.block_scales = scales;
+    for (std::int64_t row = 0; row < rows; ++row)
+      for (std::int64_t block = 0; block < blocks; ++block) {
+        float* const of = x_numbers_.data() + row * spec.k + 32 * block;
+        std::uint8_t& scale = scales[row * x.block_scale_stride + block];
+        std::uint8_t* const codes = data + (row * stride + 32 * block) * bits_of(spec.x) / 8;
+        if (spec.x == dtype::mxfp8) {
+          scale = quantize_mxfp8_block(of, codes);
+          dequantize_mxfp8_block(codes, scale, of);
+        } else {
+          scale = quantize_mxfp4_block(of, codes);
+          dequantize_mxfp4_block(codes, scale, of);
+        }
+      }
+    return x;
+  }
+
   void widen(const std::vector<std::uint8_t>& values, const std::vector<std::uint8_t>& scales) {
     static constexpr float magnitudes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
     weights_.resize(values.size() * 2);
@@ -203,8 +253,7 @@ class matmul_case {
       if (from < 0 || to < 0) continue;
       row_there_[static_cast<std::size_t>(to)] = true;
       for (std::int64_t k = 0; k < spec.k; ++k)
-        x[static_cast<std::size_t>(k)] =
-            static_cast<float>(load_number(spec.x, args.x.data, from * args.x.row_stride + k));
+        x[static_cast<std::size_t>(k)] = x_numbers_[static_cast<std::size_t>(from * spec.k + k)];
       for (std::int64_t n = 0; n < spec.n; ++n) {
         const float* const w = weights_.data() + (expert * spec.n + n) * spec.k;
         double sum = spec.bias ? static_cast<double>(args.bias[expert * spec.n + n]) : 0.0;
@@ -252,7 +301,8 @@ class matmul_case {
 
   std::mt19937_64 random_;
   std::vector<std::int32_t> offsets_;
-  std::vector<float> weights_;  // [experts, n, k]
+  std::vector<float> weights_;    // [experts, n, k]
+  std::vector<float> x_numbers_;  // [rows of X, k]
   std::vector<double> expected_;
   std::vector<bool> row_there_;  // of Y
   std::vector<std::byte> before_;

@@ -8,6 +8,7 @@
 #include "tilefit/dtype.hpp"
 #include "tilefit/kernels/ogs_params.hpp"
 #include "tilefit/opt_flags.hpp"
+#include "tilefit/weight_layout.hpp"
 
 namespace tilefit_simt {
 
@@ -17,6 +18,7 @@ struct matmul_kernel {
   tilefit::dtype x = tilefit::dtype::bf16;
   std::size_t smem_bytes = 0;
   int threads = 0;
+  tilefit::weight_layout layout = tilefit::weight_layout::mma_m16k64;
   void (*run)(tilefit::kernels::ogs_params) = nullptr;
 };
 

@@ -20,12 +20,33 @@ namespace tilefit::inline v0::device {
 
 // --- types.cuh ---
 
-using u32x2 = std::uint32_t __attribute__((vector_size(8)));
-using u32x4 = std::uint32_t __attribute__((vector_size(16)));
-using u32x8 = std::uint32_t __attribute__((vector_size(32)));
-using f32x2 = float __attribute__((vector_size(8)));
-using f32x4 = float __attribute__((vector_size(16)));
-using f32x16 = float __attribute__((vector_size(64)));
+/// Like clang's ext_vector_type, as far as kernels use it: lists of numbers, [i], sums and products by element.
+template <class T, int Count>
+struct alignas(sizeof(T) * Count) number_vector {
+  T values[Count];
+
+  constexpr T& operator[](int i) noexcept { return values[i]; }
+  constexpr const T& operator[](int i) const noexcept { return values[i]; }
+  constexpr number_vector& operator+=(const number_vector& other) noexcept {
+    for (int i = 0; i < Count; ++i) values[i] += other.values[i];
+    return *this;
+  }
+  friend constexpr number_vector operator+(number_vector a, const number_vector& b) noexcept { return a += b; }
+  friend constexpr number_vector operator*(number_vector a, T factor) noexcept {
+    for (int i = 0; i < Count; ++i) a.values[i] *= factor;
+    return a;
+  }
+  friend constexpr number_vector operator*(number_vector a, const number_vector& b) noexcept {
+    for (int i = 0; i < Count; ++i) a.values[i] *= b.values[i];
+    return a;
+  }
+};
+using u32x2 = number_vector<std::uint32_t, 2>;
+using u32x4 = number_vector<std::uint32_t, 4>;
+using u32x8 = number_vector<std::uint32_t, 8>;
+using f32x2 = number_vector<float, 2>;
+using f32x4 = number_vector<float, 4>;
+using f32x16 = number_vector<float, 16>;
 
 template <class To, class From>
 inline To bits_as(const From& from) noexcept {
@@ -192,9 +213,7 @@ template <int Tile, dtype X>
 inline void multiply_16bit(mfma_accumulators<Tile>& sum, u32x4 a, u32x4 b,
                            const simt::site& where = simt::site::current()) {
   static_assert((Tile == 16 || Tile == 32) && (X == dtype::bf16 || X == dtype::fp16));
-  simt::mfma_registers mine{.sum = reinterpret_cast<float*>(&sum),
-                            .a = reinterpret_cast<const std::uint32_t*>(&a),
-                            .b = reinterpret_cast<const std::uint32_t*>(&b)};
+  simt::mfma_registers mine{.sum = sum.values, .a = a.values, .b = b.values};
   simt::meet_all("v_mfma", mine, act_mfma_16bit<Tile, X>, where);
 }
 
@@ -208,11 +227,8 @@ template <int Tile, int BitsOfB, int ByteOfA, int ByteOfB>
 inline void multiply_scaled(mfma_accumulators<Tile>& sum, u32x4 a, std::uint32_t scale_of_a, const u32x8& b,
                             std::uint32_t scale_of_b, const simt::site& where = simt::site::current()) {
   static_assert((Tile == 16 || Tile == 32) && (BitsOfB == 4 || BitsOfB == 8));
-  simt::mfma_registers mine{.sum = reinterpret_cast<float*>(&sum),
-                            .a = reinterpret_cast<const std::uint32_t*>(&a),
-                            .b = reinterpret_cast<const std::uint32_t*>(&b),
-                            .scale_a = scale_of_a,
-                            .scale_b = scale_of_b};
+  simt::mfma_registers mine{
+      .sum = sum.values, .a = a.values, .b = b.values, .scale_a = scale_of_a, .scale_b = scale_of_b};
   simt::meet_all("v_mfma_scale", mine, act_mfma_scaled<Tile, BitsOfB, ByteOfA, ByteOfB>, where);
 }
 

@@ -67,6 +67,10 @@ extern "C" {
 [[gnu::used]] inline void __tsan_write_range(void* at, std::size_t bytes) {
   tilefit::simt::announce(at, bytes, true, 1);
 }
+/// For the guards of static variables in functions.
+[[gnu::used]] inline unsigned char __tsan_atomic8_load(const volatile unsigned char* at, int order) {
+  return __atomic_load_n(at, order == 0 ? __ATOMIC_RELAXED : __ATOMIC_ACQUIRE);
+}
 [[gnu::used]] inline void __tsan_vptr_update(void**, void*) {}
 [[gnu::used]] inline void __tsan_vptr_read(void**) {}
 [[gnu::used]] inline void __ubsan_handle_type_mismatch_v1(void* data, void* pointer) {

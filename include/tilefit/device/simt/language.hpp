@@ -16,6 +16,9 @@
 #define __host__
 #define __grid_constant__
 #define __launch_bounds__(...)
+// In __attribute__((...)), which may hold nothing.
+#define amdgpu_flat_work_group_size(...)
+#define amdgpu_waves_per_eu(...)
 #define __forceinline__ inline __attribute__((always_inline))
 
 namespace tilefit::inline v0 {
