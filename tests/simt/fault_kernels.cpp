@@ -59,8 +59,7 @@ void do_write_stray(std::int32_t* out, const std::int32_t*) {
 }
 void do_read_misaligned(std::int32_t* out, const std::int32_t* in) {
   const auto* const from = reinterpret_cast<const uint4*>(in + (me() == 3 ? 1 : 0));
-  const uint4 all = *from;
-  out[me()] = static_cast<std::int32_t>(all.x + all.y + all.z + all.w);
+  out[me()] = static_cast<std::int32_t>(from->x + from->y + from->z + from->w);
 }
 
 void do_leave_early(std::int32_t* out, const std::int32_t* in) {

@@ -138,7 +138,7 @@ TEST_CASE("simt matmul: the same bits in every order", "[simt]") {
   for (const matmul_kernel& kernel : generic_kernels()) {
     if (kernel.x != dtype::bf16) continue;
     std::vector<std::byte> first;
-    for (const std::uint64_t seed : {0, 1, 2, 3}) {
+    for (std::uint64_t seed = 0; seed < 4; ++seed) {
       const verdict out = matmul.run(kernel, 3, kernel.flags.split_k, {.seed = seed, .blocks_at_once = 3});
       CHECK(out.text(error_limit(dtype::fp32)) == "");
       const auto* const y = static_cast<const std::byte*>(matmul.args.y.data);

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "machine.hpp"
 
@@ -66,6 +67,22 @@ extern "C" {
 }
 [[gnu::used]] inline void __tsan_write_range(void* at, std::size_t bytes) {
   tilefit::simt::announce(at, bytes, true, 1);
+}
+// clang announces copies of whole structs like this, from version 16 on. Before, it calls memcpy and says nothing:
+// faults in such copies are not seen then.
+[[gnu::used]] inline void* __tsan_memcpy(void* to, const void* from, std::size_t bytes) {
+  tilefit::simt::announce(from, bytes, false, 1);
+  tilefit::simt::announce(to, bytes, true, 1);
+  return std::memcpy(to, from, bytes);
+}
+[[gnu::used]] inline void* __tsan_memmove(void* to, const void* from, std::size_t bytes) {
+  tilefit::simt::announce(from, bytes, false, 1);
+  tilefit::simt::announce(to, bytes, true, 1);
+  return std::memmove(to, from, bytes);
+}
+[[gnu::used]] inline void* __tsan_memset(void* to, int value, std::size_t bytes) {
+  tilefit::simt::announce(to, bytes, true, 1);
+  return std::memset(to, value, bytes);
 }
 /// For the guards of static variables in functions.
 [[gnu::used]] inline unsigned char __tsan_atomic8_load(const volatile unsigned char* at, int order) {

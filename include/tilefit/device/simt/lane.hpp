@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <string>
 #include <vector>
@@ -72,13 +73,13 @@ struct lane_state {
 };
 
 inline bool same_place(const waiting& a, const waiting& b) noexcept {
-  return a.where.line() == b.where.line() && a.where.column() == b.where.column();
+  return a.where.line == b.where.line && std::strcmp(a.where.file, b.where.file) == 0;
 }
 
 /// "file:line".
 inline std::string place_of(const waiting& at) {
-  const std::string file = at.where.file_name();
-  return file.substr(file.rfind('/') + 1) + ":" + std::to_string(at.where.line());
+  const std::string file = at.where.file;
+  return file.substr(file.rfind('/') + 1) + ":" + std::to_string(at.where.line);
 }
 
 inline std::string where_is(const lane_state& lane) {

@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <source_location>
 
 namespace tilefit::inline v0 {
 
@@ -21,8 +20,16 @@ inline thread_local constinit grid_place gridDim;
 
 namespace simt {
 
-/// Where in the source a lane is.
-using site = std::source_location;
+/// Where in the source a lane is. (clang 14 does not know std::source_location.)
+struct site {
+  const char* file = "";
+  unsigned line = 0;
+
+  /// As a default argument: where the function is called.
+  static constexpr site current(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) noexcept {
+    return {file, line};
+  }
+};
 
 class machine;
 
