@@ -9,6 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "../../arch.hpp"
 #include "../../dtype.hpp"
 #include "amd_models.hpp"
 #include "language.hpp"
@@ -53,6 +54,11 @@ inline To bits_as(const From& from) noexcept {
   static_assert(sizeof(To) == sizeof(From));
   return __builtin_bit_cast(To, from);
 }
+
+// --- target.cuh ---
+
+/// A CPU plays every chip.
+constexpr bool compiles_for(arch_id) noexcept { return true; }
 
 // --- sync.cuh ---
 

@@ -269,11 +269,11 @@ class block_run {
     }
   }
 
-  std::byte* shared_array(const void* name, std::size_t bytes) {
-    constexpr std::size_t alignment = 1024;
-    const auto [place, is_new] = arrays_.try_emplace(name, next_array_);
-    if (is_new) next_array_ += (bytes + alignment - 1) / alignment * alignment;
-    return shared_->data() + place->second;
+  std::byte* shared_array(const void* name, std::size_t bytes, std::size_t alignment) {
+    const std::size_t place = (next_array_ + alignment - 1) / alignment * alignment;
+    const auto [array, is_new] = arrays_.try_emplace(name, place);
+    if (is_new) next_array_ = place + bytes;
+    return shared_->data() + array->second;
   }
 
   void disagree(std::string how) { disagree(at(current_), std::move(how)); }

@@ -211,9 +211,9 @@ class executor final : public machine {
   }
   void wait_loads(int pending) override { block_->wait_loads_of_warp(pending); }
   void disagree(const char* about) override { block_->disagree(about); }
-  std::byte* shared_array(const void* name, std::size_t bytes) override {
+  std::byte* shared_array(const void* name, std::size_t bytes, std::size_t alignment) override {
     const running_lane lane = std::exchange(now, {});
-    std::byte* const array = block_->shared_array(name, bytes);
+    std::byte* const array = block_->shared_array(name, bytes, alignment);
     now = lane;
     return array;
   }

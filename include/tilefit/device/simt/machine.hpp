@@ -75,8 +75,8 @@ class machine {
   /// First byte of the block's shared memory, at a multiple of 1,024 bytes.
   virtual std::byte* shared_memory() noexcept = 0;
   /// A block's array of shared memory that goes by the name `name`, of `bytes`: one behind the other, as they are asked
-  /// for first. Alignment 1,024.
-  virtual std::byte* shared_array(const void* name, std::size_t bytes) = 0;
+  /// for first.
+  virtual std::byte* shared_array(const void* name, std::size_t bytes, std::size_t alignment) = 0;
   /// Address in the shared window.
   virtual std::uint32_t shared_address(const void* pointer) = 0;
   /// Bytes of shared memory that lane `lane` of the warp reads in a meeting. What comes back is always readable.

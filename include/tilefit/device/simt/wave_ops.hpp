@@ -57,11 +57,11 @@ inline float sum_of_16_lanes(float value, const simt::site& where = simt::site::
 
 /// A block's dynamic shared memory, at a multiple of 1,024 bytes.
 inline std::byte* dynamic_shared_memory() noexcept { return simt::now.running->shared_memory(); }
-/// An array of shared memory of its own, at a multiple of 1,024 bytes.
-template <std::size_t Bytes, int Number = 0>
+/// An array of shared memory of its own. Arrays lie one behind the other, as a block asks for them first.
+template <std::size_t Bytes, int Number = 0, std::size_t Alignment = 1024>
 inline std::byte* shared_array() {
   static constexpr char name = 0;
-  return simt::now.running->shared_array(&name, Bytes);
+  return simt::now.running->shared_array(&name, Bytes, Alignment);
 }
 
 }  // namespace tilefit::inline v0::device
