@@ -49,6 +49,11 @@ using f32x2 = number_vector<float, 2>;
 using f32x4 = number_vector<float, 4>;
 using f32x16 = number_vector<float, 16>;
 
+/// `low` in the lower half.
+constexpr u32x8 joined(const u32x4& low, const u32x4& high) noexcept {
+  return {low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]};
+}
+
 template <class To, class From>
 inline To bits_as(const From& from) noexcept {
   static_assert(sizeof(To) == sizeof(From));
@@ -92,13 +97,13 @@ struct lds_load_argument {
   std::byte* to = nullptr;
   const void* from = nullptr;
 };
-template <int Bytes>
+template <int Bytes, int FromBytes>
 __attribute__((no_sanitize("thread"))) inline void act_load_to_lds(simt::machine& m, void* const* arguments) {
   std::byte* const to = static_cast<const lds_load_argument*>(arguments[0])->to;
   for (int i = 0; i < m.warp_size(); ++i) {
     const auto& mine = *static_cast<const lds_load_argument*>(arguments[i]);
     if (mine.to != to) return m.disagree("where a wave's load into LDS goes");
-    m.load_to_shared(i, to + Bytes * i, mine.from, Bytes);
+    m.load_to_shared(i, to + Bytes * i, Bytes, mine.from, FromBytes);
   }
 }
 
@@ -120,11 +125,16 @@ class buffer {
   }
   void load_chunk_to_lds(std::byte* to, std::uint32_t offset, std::uint32_t scalar,
                          const simt::site& where = simt::site::current()) const {
-    load_to_lds<16>(to, offset, scalar, where);
+    load_to_lds<16, 16>(to, offset, scalar, where);
   }
   void load_word_to_lds(std::byte* to, std::uint32_t offset, std::uint32_t scalar,
                         const simt::site& where = simt::site::current()) const {
-    load_to_lds<4>(to, offset, scalar, where);
+    load_to_lds<4, 4>(to, offset, scalar, where);
+  }
+  /// A byte of each lane, which becomes a word.
+  void load_byte_to_lds(std::byte* to, std::uint32_t offset, std::uint32_t scalar,
+                        const simt::site& where = simt::site::current()) const {
+    load_to_lds<4, 1>(to, offset, scalar, where);
   }
 
  private:
@@ -146,10 +156,10 @@ class buffer {
     std::memcpy(&value, from, sizeof(T));
     return value;
   }
-  template <int Bytes>
+  template <int Bytes, int FromBytes>
   void load_to_lds(std::byte* to, std::uint32_t offset, std::uint32_t scalar, const simt::site& where) const {
-    lds_load_argument mine{.to = to, .from = place(offset, scalar, 0, Bytes)};
-    simt::meet_all("a load into LDS", mine, act_load_to_lds<Bytes>, where);
+    lds_load_argument mine{.to = to, .from = place(offset, scalar, 0, FromBytes)};
+    simt::meet_all("a load into LDS", mine, act_load_to_lds<Bytes, FromBytes>, where);
   }
 
   const std::byte* data_;
@@ -158,7 +168,7 @@ class buffer {
 
 inline void global_chunk_to_lds(std::byte* to, const void* from, const simt::site& where = simt::site::current()) {
   lds_load_argument mine{.to = to, .from = from};
-  simt::meet_all("a load into LDS", mine, act_load_to_lds<16>, where);
+  simt::meet_all("a load into LDS", mine, act_load_to_lds<16, 16>, where);
 }
 
 /// What a lane brings to a transposing read, and takes home.

@@ -222,7 +222,7 @@ class block_run {
     const auto to = reinterpret_cast<std::uintptr_t>(copy.to);
     const accessor by = who(copy.lane);
     if (to % static_cast<unsigned>(copy.bytes) != 0 ||
-        reinterpret_cast<std::uintptr_t>(copy.from) % static_cast<unsigned>(copy.bytes) != 0) {
+        reinterpret_cast<std::uintptr_t>(copy.from) % static_cast<unsigned>(copy.from_bytes) != 0) {
       faults_->add(memory::describe(fault_kind::misaligned, *shared_, to - shared_->begin,
                                     static_cast<std::size_t>(copy.bytes), true, by));
       return false;
@@ -231,10 +231,8 @@ class block_run {
   }
   void land(const pending_copy& copy) {
     const auto bytes = static_cast<std::size_t>(copy.bytes);
-    if (copy.from == nullptr)
-      std::memset(copy.to, 0, bytes);
-    else
-      std::memcpy(copy.to, copy.from, bytes);
+    std::memset(copy.to, 0, bytes);
+    if (copy.from != nullptr) std::memcpy(copy.to, copy.from, static_cast<std::size_t>(copy.from_bytes));
     memory_.end_copy(*shared_, reinterpret_cast<std::uintptr_t>(copy.to), bytes, who(copy.lane));
   }
   void copy_of_lane(const pending_copy& copy) {

@@ -187,7 +187,7 @@ class executor final : public machine {
   void copy_async(std::uint32_t to, const void* from, int bytes) override {
     const running_lane lane = std::exchange(now, {});
     if (from == nullptr || readable(block_->current(), from, bytes))
-      block_->copy_of_lane({block_->in_shared(to), from, bytes, block_->current()});
+      block_->copy_of_lane({block_->in_shared(to), from, bytes, block_->current(), bytes});
     now = lane;
   }
   void commit_copies() override {
@@ -205,9 +205,10 @@ class executor final : public machine {
     block_->count_load();
     now = lane;
   }
-  void load_to_shared(int lane, std::byte* to, const void* from, int bytes) override {
+  void load_to_shared(int lane, std::byte* to, int bytes, const void* from, int from_bytes) override {
     const int number = block_->of_warp(lane);
-    if (from == nullptr || readable(number, from, bytes)) block_->load_of_lane({to, from, bytes, number});
+    if (from == nullptr || readable(number, from, from_bytes))
+      block_->load_of_lane({to, from, bytes, number, from_bytes});
   }
   void wait_loads(int pending) override { block_->wait_loads_of_warp(pending); }
   void disagree(const char* about) override { block_->disagree(about); }

@@ -45,6 +45,7 @@ struct pending_copy {
   const void* from = nullptr;  ///< null = zeros
   int bytes = 0;
   int lane = 0;
+  int from_bytes = 0;  ///< that are read; what is left of `bytes` becomes zeros
 };
 
 enum class lane_doing : std::uint8_t { ready, running, in_warp, at_barrier, ended };

@@ -101,8 +101,9 @@ class machine {
 
   /// The calling lane's load into registers: it counts.
   virtual void count_load() = 0;
-  /// In a meeting, of lane `lane` of the warp: straight into shared memory; zeros when `from` is null. It counts.
-  virtual void load_to_shared(int lane, std::byte* to, const void* from, int bytes) = 0;
+  /// In a meeting, of lane `lane` of the warp: `from_bytes` straight into `bytes` of shared memory, of which the rest
+  /// becomes zeros; all of it when `from` is null. It counts.
+  virtual void load_to_shared(int lane, std::byte* to, int bytes, const void* from, int from_bytes) = 0;
   /// In a meeting: from here on at most `pending` loads of each lane of the warp are under way.
   virtual void wait_loads(int pending) = 0;
 
