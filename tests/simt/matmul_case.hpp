@@ -12,26 +12,13 @@
 
 #include "simt_kernels.hpp"
 #include "tilefit/device/simt/executor.hpp"
-#include "tilefit/float_formats.hpp"
 #include "tilefit/kernels/schedule.hpp"
-#include "tilefit/mxfp4.hpp"
 #include "tilefit/weights.hpp"
+#include "x_rows.hpp"
 
 namespace tilefit_simt {
 
 using namespace tilefit;
-
-inline double load_number(dtype type, const void* data, std::int64_t i) {
-  const auto* const halves = static_cast<const std::uint16_t*>(data);
-  if (type == dtype::fp32) return static_cast<double>(static_cast<const float*>(data)[i]);
-  return static_cast<double>(type == dtype::bf16 ? bf16_to_float(halves[i]) : fp16_to_float(halves[i]));
-}
-inline void store_number(dtype type, void* data, std::int64_t i, float value) {
-  if (type == dtype::fp32)
-    static_cast<float*>(data)[i] = value;
-  else
-    static_cast<std::uint16_t*>(data)[i] = type == dtype::bf16 ? float_to_bf16(value) : float_to_fp16(value);
-}
 
 struct case_spec {
   std::vector<int> rows = {5};  ///< of each expert
@@ -71,6 +58,39 @@ struct verdict {
 /// Largest error of a right result.
 inline double error_limit(dtype y) { return y == dtype::bf16 ? 4e-3 : y == dtype::fp16 ? 1e-3 : 2e-5; }
 
+/// What a launch works out from arguments for a kernel.
+inline kernels::ogs_params params_of(const matmul_kernel& kernel, const matmul_args& args, kernels::store_kind store,
+                                     std::uint8_t* present) {
+  kernels::ogs_params params{.args = args};
+  params.atoms = static_cast<std::int32_t>(detail::ceil_div(args.n, weight_atom::rows));
+  params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, kernel.flags.block_k));
+  params.store = store;
+  params.present = present;
+  return params;
+}
+
+/// Column `column` of Y from the sums of a row.
+inline double activated(const matmul_args& args, const std::vector<double>& sums, std::int64_t column) {
+  if (args.act != activation::swiglu) return sums[static_cast<std::size_t>(column)];
+  const auto limit = static_cast<double>(args.swiglu.limit);
+  const double gate = std::min(sums[static_cast<std::size_t>(2 * column)], limit);
+  const double up = std::clamp(sums[static_cast<std::size_t>(2 * column + 1)], -limit, limit);
+  return (up + static_cast<double>(args.swiglu.up_offset)) * gate /
+         (1 + std::exp(-static_cast<double>(args.swiglu.alpha) * gate));
+}
+
+/// The numbers of row-major MXFP4.
+inline std::vector<float> mxfp4_numbers(const std::vector<std::uint8_t>& values,
+                                        const std::vector<std::uint8_t>& scales) {
+  static constexpr float magnitudes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  std::vector<float> numbers(values.size() * 2);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const int code = values[i / 2] >> (4 * (i % 2)) & 15;
+    numbers[i] = std::ldexp(code < 8 ? magnitudes[code] : -magnitudes[code - 8], scales[i / 32] - 127);
+  }
+  return numbers;
+}
+
 class matmul_case {
  public:
   explicit matmul_case(const case_spec& wanted) : spec(wanted), random_(wanted.seed) {
@@ -88,14 +108,16 @@ class matmul_case {
     for (std::uint8_t& byte : values) byte = static_cast<std::uint8_t>(random_());
     std::uniform_int_distribution<int> scale(spec.lowest_scale, spec.highest_scale);
     for (std::uint8_t& byte : scales) byte = static_cast<std::uint8_t>(scale(random_));
-    widen(values, scales);
+    weights_ = mxfp4_numbers(values, scales);
     auto* const packed = memory.take<std::uint8_t>(experts * bytes_per_expert(spec.layout, spec.n, spec.k), "W", input);
     if (shuffle_weights(spec.layout, {experts, spec.n, spec.k}, {values.data(), scales.data()}, {packed, nullptr}) !=
         status_code::ok)
       std::abort();
 
     std::normal_distribution<float> normal;
-    x_operand x = make_x(x_rows, normal);
+    std::vector<float> x_numbers(static_cast<std::size_t>(x_rows * spec.k));
+    for (float& number : x_numbers) number = normal(random_);
+    x_ = store_x(memory, spec.x, std::move(x_numbers), x_rows, spec.k, true);
     const auto numbers = [&](std::int64_t count, const char* name) {
       float* const to = memory.take<float>(count, name, input);
       for (std::int64_t i = 0; i < count; ++i) to[i] = normal(random_);
@@ -122,7 +144,7 @@ class matmul_case {
             .n = spec.n,
             .k = spec.k,
             .experts = experts,
-            .x = x,
+            .x = x_.operand,
             .w = {.data = packed, .type = dtype::mxfp4, .layout = spec.layout},
             .y = {.data = y, .type = spec.y, .rows = m, .row_stride = y_stride},
             .expert_offsets = indices(offsets_, "expert_offsets"),
@@ -144,20 +166,21 @@ class matmul_case {
               std::int64_t smem_less = 0) {
     const std::size_t buffers = memory.size();
     const opt_flags& flags = kernel.flags;
-    kernels::ogs_params params{.args = args};
-    params.atoms = static_cast<std::int32_t>(detail::ceil_div(args.n, weight_atom::rows));
-    params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, flags.block_k));
+    const bool pairs = args.y.row_stride % 2 == 0 && !args.accumulate;
+    using enum kernels::store_kind;
+    kernels::ogs_params params = params_of(kernel, args,
+                                           !pairs                       ? generally
+                                           : args.y.type == dtype::bf16 ? bf16
+                                           : args.y.type == dtype::fp16 ? fp16
+                                                                        : fp32,
+                                           present_);
     params.split_k = split_k;
-    params.present = present_;
     auto* const arrivals = memory.take<std::uint32_t>(grid, "arrivals", simt::memory_use::output);
     std::fill_n(arrivals, grid, 0u);
     params.arrivals = arrivals;
     if (split_k > 1)
       params.partials = memory.take<float>(std::int64_t{grid} * 2 * flags.block_m * flags.block_n, "partials",
                                            simt::memory_use::scratch);
-    const bool pairs = args.y.row_stride % 2 == 0 && !args.accumulate;
-    using enum kernels::store_kind;
-    params.store = !pairs ? generally : args.y.type == dtype::bf16 ? bf16 : args.y.type == dtype::fp16 ? fp16 : fp32;
     std::memcpy(args.y.data, before_.data(), before_.size());
     std::fill_n(present_, args.m, std::uint8_t{0});
 
@@ -179,66 +202,6 @@ class matmul_case {
   std::int64_t columns = 0;
 
  private:
-  /// Random rows in the format of X, with 16 elements of NaN behind each where the format has one.
-  x_operand make_x(std::int64_t rows, std::normal_distribution<float>& normal) {
-    using enum simt::memory_use;
-    const std::int64_t stride = has_block_scales(spec.x) ? spec.k + 32 : spec.k + 16, blocks = spec.k / 32;
-    const auto bytes = static_cast<std::size_t>(rows * stride * bits_of(spec.x) / 8);
-    auto* const data = static_cast<std::uint8_t*>(memory.take(bytes, "X", input));
-    std::memset(data, 0xFF, bytes);
-    x_operand x{.data = data, .type = spec.x, .rows = rows, .row_stride = stride};
-    x_numbers_.resize(static_cast<std::size_t>(rows * spec.k));
-    for (float& number : x_numbers_) number = normal(random_);
-    if (bits_of(spec.x) == 16) {
-      for (std::int64_t i = 0; i < rows * spec.k; ++i) {
-        const std::int64_t at = i / spec.k * stride + i % spec.k;
-        float& number = x_numbers_[static_cast<std::size_t>(i)];
-        store_number(spec.x, data, at, number);
-        number = static_cast<float>(load_number(spec.x, data, at));
-      }
-      return x;
-    }
-    if (spec.x == dtype::fp8_e4m3) {
-      float* const scale = memory.take<float>(1, "scale of X", input);
-      *scale = 0.375f;
-      x.scale = scale;
-      for (std::int64_t i = 0; i < rows * spec.k; ++i) {
-        float& number = x_numbers_[static_cast<std::size_t>(i)];
-        const std::uint8_t code = float_to_e4m3(8 * number);
-        data[i / spec.k * stride + i % spec.k] = code;
-        number = *scale * e4m3_to_float(code);
-      }
-      return x;
-    }
-    x.block_scale_stride = blocks + 3;
-    auto* const scales = memory.take<std::uint8_t>(rows * x.block_scale_stride, "scales of X", input);
-    std::memset(scales, 0xFF, static_cast<std::size_t>(rows * x.block_scale_stride));
-    x.block_scales = scales;
-    for (std::int64_t row = 0; row < rows; ++row)
-      for (std::int64_t block = 0; block < blocks; ++block) {
-        float* const of = x_numbers_.data() + row * spec.k + 32 * block;
-        std::uint8_t& scale = scales[row * x.block_scale_stride + block];
-        std::uint8_t* const codes = data + (row * stride + 32 * block) * bits_of(spec.x) / 8;
-        if (spec.x == dtype::mxfp8) {
-          scale = quantize_mxfp8_block(of, codes);
-          dequantize_mxfp8_block(codes, scale, of);
-        } else {
-          scale = quantize_mxfp4_block(of, codes);
-          dequantize_mxfp4_block(codes, scale, of);
-        }
-      }
-    return x;
-  }
-
-  void widen(const std::vector<std::uint8_t>& values, const std::vector<std::uint8_t>& scales) {
-    static constexpr float magnitudes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
-    weights_.resize(values.size() * 2);
-    for (std::size_t i = 0; i < weights_.size(); ++i) {
-      const int code = values[i / 2] >> (4 * (i % 2)) & 15;
-      weights_[i] = std::ldexp(code < 8 ? magnitudes[code] : -magnitudes[code - 8], scales[i / 32] - 127);
-    }
-  }
-
   void compute() {
     const std::int64_t stride = args.y.row_stride;
     expected_.assign(static_cast<std::size_t>(args.m * stride), 0.0);
@@ -253,7 +216,7 @@ class matmul_case {
       if (from < 0 || to < 0) continue;
       row_there_[static_cast<std::size_t>(to)] = true;
       for (std::int64_t k = 0; k < spec.k; ++k)
-        x[static_cast<std::size_t>(k)] = x_numbers_[static_cast<std::size_t>(from * spec.k + k)];
+        x[static_cast<std::size_t>(k)] = x_.numbers[static_cast<std::size_t>(from * spec.k + k)];
       for (std::int64_t n = 0; n < spec.n; ++n) {
         const float* const w = weights_.data() + (expert * spec.n + n) * spec.k;
         double sum = spec.bias ? static_cast<double>(args.bias[expert * spec.n + n]) : 0.0;
@@ -262,14 +225,7 @@ class matmul_case {
         sums[static_cast<std::size_t>(n)] = sum;
       }
       for (std::int64_t column = 0; column < columns; ++column) {
-        double value = sums[static_cast<std::size_t>(column)];
-        if (spec.act == activation::swiglu) {
-          const auto limit = static_cast<double>(args.swiglu.limit);
-          const double gate = std::min(sums[static_cast<std::size_t>(2 * column)], limit);
-          const double up = std::clamp(sums[static_cast<std::size_t>(2 * column + 1)], -limit, limit);
-          value = (up + static_cast<double>(args.swiglu.up_offset)) * gate /
-                  (1 + std::exp(-static_cast<double>(args.swiglu.alpha) * gate));
-        }
+        double value = activated(args, sums, column);
         if (spec.gammas) value *= static_cast<double>(args.gammas[row]);
         if (spec.accumulate) value += load_number(spec.y, before_.data(), to * stride + column);
         expected_[static_cast<std::size_t>(to * stride + column)] = value;
@@ -301,8 +257,8 @@ class matmul_case {
 
   std::mt19937_64 random_;
   std::vector<std::int32_t> offsets_;
-  std::vector<float> weights_;    // [experts, n, k]
-  std::vector<float> x_numbers_;  // [rows of X, k]
+  std::vector<float> weights_;  // [experts, n, k]
+  x_rows x_;
   std::vector<double> expected_;
   std::vector<bool> row_there_;  // of Y
   std::vector<std::byte> before_;
