@@ -37,26 +37,15 @@ inline std::string text_of(const opt_flags& f) {
 
 inline std::string json_of(const opt_flags& f) {
   return json_object()
-      .add("block_m", f.block_m)
-      .add("block_n", f.block_n)
-      .add("block_k", f.block_k)
-      .add("num_warps", f.num_warps)
-      .add("num_stages", f.num_stages)
-      .add("group_m", f.group_m)
-      .add("split_k", f.split_k)
-      .add("is_persistent", f.is_persistent)
-      .add("epilogue_subtile", f.epilogue_subtile)
-      .add("idle_sms", f.idle_sms)
+      .add("block_m", f.block_m, "block_n", f.block_n, "block_k", f.block_k, "num_warps", f.num_warps, "num_stages",
+           f.num_stages, "group_m", f.group_m, "split_k", f.split_k, "is_persistent", f.is_persistent,
+           "epilogue_subtile", f.epilogue_subtile, "idle_sms", f.idle_sms)
       .text();
 }
 
 inline std::string json_of(const time_summary& t) {
   return json_object()
-      .add("median_us", t.median)
-      .add("min_us", t.least)
-      .add("p10_us", t.p10)
-      .add("p90_us", t.p90)
-      .add("replays", t.count)
+      .add("median_us", t.median, "min_us", t.least, "p10_us", t.p10, "p90_us", t.p90, "replays", t.count)
       .text();
 }
 

@@ -45,6 +45,11 @@ class json_object {
   json_object& add(std::string_view key, Integer value) {
     return raw(key, std::to_string(value));
   }
+  /// Several members: key, value, key, value, ...
+  template <class Value, class... More>
+  json_object& add(std::string_view key, const Value& value, std::string_view next, const More&... more) {
+    return add(key, value).add(next, more...);
+  }
   std::string text() const { return "{" + text_ + "}"; }
 
  private:

@@ -279,8 +279,8 @@ template <class Catalogue = full_catalogue>
   const device_facts device = current_device();
   if (device.native_error != 0) {
     selection none;
-    none.status = status_code::unsupported_feature;
     none.refused = detail::answer_of_runtime(device.native_error).reason;
+    none.status = none.refused.status;
     return none;
   }
   return make_opt_flags(detail::arch_for<Catalogue>(device), problem_of(args), constraints,

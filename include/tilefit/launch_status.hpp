@@ -13,13 +13,13 @@ namespace tilefit::inline v0::cuda {
 /// How a launch went.
 ///   * ok: the work is enqueued.
 ///   * empty: there was nothing to compute. What the call documents for that case is enqueued, mostly nothing.
-///   * anything else with native_error == 0: refused, nothing is enqueued, `reason` says which number was wrong.
-///   * native_error != 0: the CUDA runtime refused a call (code: unsupported_feature). Work enqueued before it by the
-///     same call may run.
+///   * runtime_error: the CUDA runtime refused a call, with native_error. Work enqueued before it by the same call may
+///     run.
+///   * anything else: refused, nothing is enqueued, `reason` says which number was wrong.
 /// Errors of kernels that are running already never show here: ask the stream.
 struct launch_status {
   status_code code = status_code::ok;
-  int native_error = 0;  ///< cudaError_t of a CUDA call that failed; 0 otherwise
+  int native_error = 0;  ///< with runtime_error: cudaError_t of the call that failed; 0 otherwise
   refusal reason = {};   ///< names the numbers; empty when ok
 };
 
@@ -35,9 +35,9 @@ constexpr cuda::launch_status answer(const refusal& reason) noexcept {
 /// The answer for a cudaError_t; 0 is cudaSuccess.
 constexpr cuda::launch_status answer_of_runtime(int native_error) noexcept {
   if (native_error == 0) return {};
-  return {.code = status_code::unsupported_feature,
+  return {.code = status_code::runtime_error,
           .native_error = native_error,
-          .reason = {.status = status_code::unsupported_feature,
+          .reason = {.status = status_code::runtime_error,
                      .subject = "error of the CUDA runtime",
                      .value = native_error,
                      .must_be = relation::exactly,

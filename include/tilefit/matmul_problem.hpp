@@ -63,4 +63,22 @@ struct matmul_problem {
   constexpr bool is_ragged() const noexcept { return experts > 1; }
 };
 
+namespace detail {
+
+/// Expected number of distinct experts when every token picks `topk` of `experts` evenly:
+/// experts * (1 - (1 - topk / experts)^tokens), rounded up. 32-bit fixed point.
+constexpr std::int64_t expected_active_experts(std::int64_t experts, std::int64_t topk, std::int64_t tokens) noexcept {
+  if (topk >= experts || experts <= 1) return experts;
+  std::uint64_t factor = (static_cast<std::uint64_t>(experts - topk) << 32) / static_cast<std::uint64_t>(experts);
+  std::uint64_t missed = std::uint64_t{1} << 32;  // probability that no token picks a given expert
+  for (std::int64_t power = tokens; power > 0 && missed > 0; power /= 2) {
+    if (power % 2 != 0) missed = (missed * factor) >> 32;
+    factor = (factor * factor) >> 32;
+  }
+  const std::uint64_t hit = (std::uint64_t{1} << 32) - missed;
+  return static_cast<std::int64_t>((hit * static_cast<std::uint64_t>(experts) + 0xFFFF'FFFFu) >> 32);
+}
+
+}  // namespace detail
+
 }  // namespace tilefit::inline v0

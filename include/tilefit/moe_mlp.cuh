@@ -275,7 +275,7 @@ template <class Catalogue = full_catalogue>
 /// comes before it on the stream.
 /// empty: no tokens, nothing is enqueued. Refused, with the reason: as `route`, `launch` and `reduce_topk` refuse, and
 /// invalid_argument for a workspace that is missing, too small or at an odd address; nothing is enqueued. Only a call
-/// of the CUDA runtime that fails (native_error) can come after work that is enqueued.
+/// of the CUDA runtime that fails (runtime_error) can come after work that is enqueued.
 template <class Catalogue = full_catalogue>
 [[nodiscard]] launch_status moe_mlp(const moe_args& args, const moe_flags& flags, cudaStream_t stream,
                                     const launch_options& options = {.overlap = true}) noexcept {

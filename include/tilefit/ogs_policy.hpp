@@ -107,7 +107,8 @@ struct ogs_policy {
   /// wgmma, 16 consuming warps and one block to an SM, elsewhere. On an H200 a tile of 32 rows was nowhere the best.
   static constexpr std::array hopper_tiles = {
       detail::cuda_tile(8, 128, 256, 10, 5, 16), detail::cuda_tile(16, 128, 256, 10, 4, 16),
-      detail::cuda_tile(64, 256, 128, 20, 6, 1), detail::cuda_tile(128, 256, 128, 20, 4, 1)};
+      detail::cuda_tile(64, 256, 256, 20, 3, 1), detail::cuda_tile(128, 256, 128, 20, 4, 1),
+      detail::cuda_tile(160, 192, 128, 16, 4, 1)};
 
   /// Kernels for every chip since Ampere (kernels/matmul_ogs_mma.cuh), in the shared memory that the smallest of them
   /// have: two or three blocks to an SM of 100 KiB. Fourteen more tiles were no more than 9 % faster anywhere (H200,
@@ -202,6 +203,7 @@ struct ogs_policy {
     if (loop == ogs_loop::mma_sync) {
       path.row_step = 8;
       path.resident_blocks = 3;
+      path.equal_runs = true;
       if (bits_of(formats.w) == 4) path.widen_slots = default_cost_constants.widen_slots;  // in software everywhere
     }
     return path;

@@ -23,6 +23,7 @@ enum class status_code : std::uint8_t {
   invalid_constraint,     ///< a constraint is out of range, or a constraint text does not parse
   constraint_refused,     ///< the policy forbids this combination of constraint and hardware
   invalid_argument,       ///< a pointer, size or index handed to a run-time call is wrong
+  runtime_error,          ///< the GPU's runtime refused a call: the error number that stands beside this says why
 };
 
 /// True when the caller can go on: there is a tile, or there is nothing to do.
@@ -41,6 +42,7 @@ constexpr std::string_view name_of(status_code code) noexcept {
     case status_code::invalid_constraint: return "invalid_constraint";
     case status_code::constraint_refused: return "constraint_refused";
     case status_code::invalid_argument: return "invalid_argument";
+    case status_code::runtime_error: return "runtime_error";
   }
   return "?";
 }

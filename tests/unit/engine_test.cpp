@@ -523,6 +523,26 @@ TEST_CASE("split_k: the caller's, unless the output is large; idle_sms: kept fre
   CHECK(make_opt_flags(arch, large, {.idle_sms = 131}).ok());
 }
 
+TEST_CASE("Kernels for mma.sync share tiles along K where turns would leave one block in six without a tile") {
+  constexpr arch_traits arch = arch_v<arch_id::sm_80>;
+  constexpr int places = 3 * 108;
+  const auto split_of = [&](std::int64_t tiles, const opt_flags_constraints& constraints = {}) {
+    const selection choice = make_opt_flags(arch, {.m = 8, .n = 128 * tiles, .k = 2880}, constraints);
+    CHECK(choice.flags.block_m == 8);
+    return choice.flags.split_k;
+  };
+  CHECK(split_of(1) == 16);
+  CHECK(split_of(places * 5 / 6) == 16);
+  CHECK(split_of(places * 5 / 6 + 1) == 1);
+  CHECK(split_of(places) == 1);
+  CHECK(split_of(places + 1) == 16);
+  CHECK(split_of(2 * places * 5 / 6) == 16);
+  CHECK(split_of(2 * places * 5 / 6 + 1) == 1);
+  CHECK(split_of(6 * places + 1) == 1);
+  CHECK(split_of(1, {.split_k = 1}) == 1);
+  CHECK(split_of(1, {.batch_invariant = true}) == 1);
+}
+
 namespace {
 
 /// A family of kernels in 25 lines.

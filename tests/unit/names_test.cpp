@@ -1,6 +1,7 @@
 #include <set>
 #include <string>
 #include <tilefit/dtype.hpp>
+#include <tilefit/launch_status.hpp>
 #include <tilefit/status.hpp>
 
 #include "catch.hpp"
@@ -22,11 +23,22 @@ TEST_CASE("every format is found by its name and by nothing else") {
 
 TEST_CASE("every status code has a name, and success ends at empty") {
   std::set<std::string> names;
-  for (int i = 0; i <= static_cast<int>(status_code::invalid_argument); ++i) {
+  for (int i = 0; i <= static_cast<int>(status_code::runtime_error); ++i) {
     const auto code = static_cast<status_code>(i);
     names.emplace(name_of(code));
     CHECK(succeeded(code) == (i <= static_cast<int>(status_code::empty)));
   }
-  CHECK(names.size() == static_cast<std::size_t>(status_code::invalid_argument) + 1);
+  CHECK(names.size() == static_cast<std::size_t>(status_code::runtime_error) + 1);
   CHECK(names.count("?") == 0);
+}
+
+TEST_CASE("an error of the GPU's runtime has a code of its own, and its number") {
+  CHECK(detail::answer_of_runtime(0).code == status_code::ok);
+  CHECK_FALSE(detail::answer_of_runtime(0).reason);
+  const cuda::launch_status status = detail::answer_of_runtime(209);
+  CHECK(status.code == status_code::runtime_error);
+  CHECK(status.native_error == 209);
+  CHECK(status.reason.status == status.code);
+  CHECK(status.reason.value == 209);
+  CHECK_FALSE(succeeded(status.code));
 }

@@ -52,8 +52,8 @@ walked walk(const rows_of_experts& rows, std::int32_t atoms, const walk_shape& s
         all * atoms, left * atoms, kernels::column_cost(shape.block_m) * blocks, shape.slab_atoms, shape.least_atoms);
     const kernels::expert_cut cut{.first_row = first_row,
                                   .rows = rows[expert],
-                                  .block_m = shape.block_m,
                                   .row_tiles = kernels::row_tiles(rows[expert], shape.block_m),
+                                  .row_step = shape.width_step,
                                   .atoms = atoms,
                                   .tile_atoms = width};
     for (std::int32_t tile = 0; tile < cut.row_tiles * ((atoms + width - 1) / width); ++tile) {
@@ -102,6 +102,20 @@ TEST_CASE("schedule: row tiles", "[schedule]") {
   CHECK(kernels::row_tiles(8, 8) == 1);
   CHECK(kernels::row_tiles(9, 8) == 2);
   CHECK(kernels::row_tiles(INT32_MAX, 8) == 1 << 28);
+  CHECK(kernels::row_tile_height(1, 1, 8) == 8);
+  CHECK(kernels::row_tile_height(129, 2, 16) == 80);  // 80 + 49, not 128 + 1
+  CHECK(kernels::row_tile_height(257, 2, 16) == 144);
+  CHECK(kernels::row_tile_height(INT32_MAX, 1 << 28, 8) == 8);
+  for (const auto [block_m, step] : {std::pair{8, 8}, {16, 8}, {64, 16}, {128, 16}, {128, 32}, {160, 16}, {160, 32}})
+    for (std::int32_t rows = 1; rows < 5 * block_m; ++rows) {
+      const std::int32_t tiles = kernels::row_tiles(rows, block_m);
+      const std::int32_t height = kernels::row_tile_height(rows, tiles, step);
+      INFO(rows << " rows in tiles of " << block_m);
+      CHECK(height <= block_m);
+      CHECK(height % step == 0);
+      CHECK((tiles - 1) * height < rows);  // the last tile has rows, and holds what is left
+      CHECK(rows - (tiles - 1) * height <= height);
+    }
   for (const std::int64_t m : {1, 7, 64, 1000})
     for (const std::int64_t experts : {1, 4, 128}) {
       CHECK(kernels::most_row_tiles(m, experts, 8) >= kernels::row_tiles(static_cast<std::int32_t>(m), 8));

@@ -16,26 +16,16 @@
 #include "generic_tile.hpp"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
+#include "tile_storage.cuh"
 
 namespace tilefit::inline v0::kernels {
 
 /// The block's shared memory, by its plan.
 template <class Tile>
-struct generic_storage {
-  std::byte* base;
-
-  __device__ std::byte* x(int stage) const noexcept {
-    return base + Tile::plan[smem_region::x_values].offset + Tile::plan[smem_region::x_values].bytes * stage;
-  }
-  __device__ std::byte* w(int stage) const noexcept {
-    return base + Tile::plan[smem_region::w_values].offset + Tile::plan[smem_region::w_values].bytes * stage;
-  }
-  __device__ work_piece* piece(int slot) const noexcept {
-    return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + slot;
-  }
+struct generic_storage : tile_storage<Tile> {
   /// Targets of the tile's rows.
   __device__ row_target* targets() const noexcept {
-    return reinterpret_cast<row_target*>(base + Tile::plan[smem_region::row_indx].offset);
+    return reinterpret_cast<row_target*>(this->template at<smem_region::row_indx>());
   }
 };
 
@@ -49,7 +39,6 @@ __device__ inline int next_in_ring(int place) noexcept {
 template <class Tile>
 class generic_copier {
   static constexpr int x_rows = Tile::x_rows;
-  static constexpr std::uint32_t absent = ~0u;
 
  public:
   __device__ generic_copier(const ogs_params& params, const generic_storage<Tile>& storage, unsigned thread) noexcept
@@ -87,28 +76,16 @@ class generic_copier {
   }
 
   /// Lets this thread's copies of one step begin, into `stage`: 0 at the first call, then the next one of the ring each
-  /// time. Behind the last piece: a group without copies. True when a piece was begun.
-  __device__ bool step(int stage) noexcept {
-    const bool starts = left_ == 0;
-    if (starts) take();
-    if (left_ > 0) {
-      // The last step of a tile, where K is no multiple of block_k.
-      const bool whole = left_ > 1 || !short_end_;
-      if (whole)
-        copy_w();
-      else
-        copy_last_w();
-      if (starts) locate();
-      if (whole)
-        copy_x();
-      else
-        copy_last_x();
-      w_to_ += to_next_stage(stage, Tile::plan[smem_region::w_values].bytes);
-      x_to_ += to_next_stage(stage, Tile::plan[smem_region::x_values].bytes);
-      if (--left_ == 0) prepare();
+  /// time. Behind the last piece: a group without copies. `known`: pieces not begun; one less when this begins one.
+  __device__ __forceinline__ void step(int stage, int& known) noexcept {
+    if (left_ > 1) {
+      copy_w();
+      copy_x();
+      advance(stage);
+    } else {
+      step_at_border(stage, known);
     }
     device::commit_copies();
-    return starts;
   }
 
  private:
@@ -117,6 +94,34 @@ class generic_copier {
   /// From a stage's bytes to those of the next one, modulo 2^32.
   __device__ static std::uint32_t to_next_stage(int stage, int stage_bytes) noexcept {
     return static_cast<std::uint32_t>(stage + 1 == Tile::stages ? -(Tile::stages - 1) * stage_bytes : stage_bytes);
+  }
+
+  /// The first and the last step of a piece.
+  __device__ __forceinline__ void step_at_border(int stage, int& known) noexcept {
+    const bool starts = left_ == 0;
+    if (starts) {
+      take();
+      --known;
+    }
+    if (left_ <= 0) return;
+    // The last step of a tile, where K is no multiple of block_k.
+    if (left_ > 1 || !short_end_) {
+      copy_w();
+      if (starts) locate();
+      copy_x();
+    } else {
+      copy_last_w();
+      if (starts) locate();
+      copy_last_x();
+    }
+    advance(stage);
+    if (left_ == 0) prepare();
+  }
+
+  __device__ __forceinline__ void advance(int stage) noexcept {
+    w_to_ += to_next_stage(stage, Tile::plan[smem_region::w_values].bytes);
+    x_to_ += to_next_stage(stage, Tile::plan[smem_region::x_values].bytes);
+    --left_;
   }
 
   /// Begins the next piece: where its W lies.
@@ -135,16 +140,20 @@ class generic_copier {
     w_from_ = static_cast<const char*>(args.w.data) +
               ((std::int64_t{piece.expert} * groups + group) * k_atoms + first_atom) * Tile::w_atoms_bytes +
               16 * Tile::w_chunk(thread, 0);
-    x_from_ = static_cast<const char*>(args.x.data) + std::int64_t{128} * (first_atom + Tile::x_atom(thread, 0)) +
-              16 * Tile::x_chunk(thread);
+    x_skipped_ = 128 * (first_atom + Tile::x_atom(thread, 0)) + 16 * Tile::x_chunk(thread);
   }
 
-  /// Turns rows of X into offsets. Absent rows are not copied: what stays in their place reaches no row of Y.
+  /// Turns rows of X into addresses. Absent rows are not copied: what stays in their place reaches no row of Y.
   __device__ void locate() noexcept {
-    const auto row_chunks = static_cast<std::uint32_t>(params_.args.x.row_stride / 8);
+    present_ = 0;
 #pragma unroll
-    for (int i = 0; i < x_rows; ++i)
-      offset_[i] = source_[i] >= 0 ? static_cast<std::uint32_t>(source_[i]) * row_chunks : absent;
+    for (int i = 0; i < x_rows; ++i) {
+      // Hidden, or the number of the row would be waited for in every step.
+      const std::int32_t row = device::hidden(source_[i]);
+      if (row >= 0) present_ |= 1u << i;
+      x_from_[i] = static_cast<const char*>(params_.args.x.data) + std::int64_t{row} * (2 * params_.args.x.row_stride) +
+                   x_skipped_;
+    }
   }
 
   __device__ void copy_w_chunk(std::uint32_t to, const char* from) const noexcept {
@@ -160,23 +169,27 @@ class generic_copier {
 #pragma unroll
     for (int i = 0; i < whole_rounds; ++i)
       copy_w_chunk(w_to_ + static_cast<unsigned>(16 * Tile::w_threads * i), w_from_ + 16 * Tile::w_threads * i);
-    if (whole_rounds < Tile::w_rounds && Tile::w_chunk(thread_, whole_rounds) < chunks)
-      copy_w_chunk(w_to_ + static_cast<unsigned>(16 * Tile::w_threads * whole_rounds),
-                   w_from_ + 16 * Tile::w_threads * whole_rounds);
+    if constexpr (whole_rounds < Tile::w_rounds) {
+      const bool more = Tile::w_chunk(thread_, whole_rounds) < chunks;
+      const std::uint32_t to = w_to_ + static_cast<unsigned>(16 * Tile::w_threads * whole_rounds);
+      if constexpr (hinted)
+        device::copy16_async_hinted_if(more, to, w_from_ + 16 * Tile::w_threads * whole_rounds, policy_);
+      else
+        device::copy16_async_if(more, to, w_from_ + 16 * Tile::w_threads * whole_rounds);
+    }
     w_from_ += Tile::w_group_bytes;
   }
 
   __device__ void copy_x() noexcept {
 #pragma unroll
     for (int i = 0; i < x_rows; ++i) {
-      if (offset_[i] == absent) continue;
-      const char* const from = x_from_ + std::uint64_t{offset_[i]} * 16;
 #pragma unroll
       for (int round = 0; round < Tile::x_rounds; ++round)
         if (Tile::k_atoms % Tile::x_atoms_at_once == 0 || Tile::x_atom(thread_, round) < Tile::k_atoms)
-          device::copy16_async(x_to_ + x_place(i, round), from + 128 * Tile::x_atoms_at_once * round);
+          device::copy16_async_if((present_ >> i & 1u) != 0, x_to_ + x_place(i, round),
+                                  x_from_[i] + 128 * Tile::x_atoms_at_once * round);
+      x_from_[i] += 128 * Tile::k_atoms;
     }
-    x_from_ += 128 * Tile::k_atoms;
   }
 
   /// K of the last step of a tile when it is not a whole one.
@@ -200,13 +213,13 @@ class generic_copier {
   __device__ void copy_last_x() const noexcept {
 #pragma unroll
     for (int i = 0; i < x_rows; ++i) {
-      if (offset_[i] == absent) continue;
-      const char* from = x_from_ + std::uint64_t{offset_[i]} * 16;
+      if ((present_ >> i & 1u) == 0) continue;
+      const char* from = x_from_[i];
       std::uint32_t to = x_to_ + x_place(i, 0);
 #pragma unroll 1
       for (int k = 64 * Tile::x_atom(thread_, 0); k < k_tail(); k += 64 * Tile::x_atoms_at_once) {
         const bool inside = k + 8 * Tile::x_chunk(thread_) < k_tail();
-        device::copy16_async(to, inside ? from : x_from_, inside);
+        device::copy16_async(to, inside ? from : x_from_[i], inside);
         from += 128 * Tile::x_atoms_at_once;
         to += x_place(0, 1);
       }
@@ -231,9 +244,10 @@ class generic_copier {
   std::uint32_t w_to_;
   std::uint32_t x_to_;
   const char* w_from_ = nullptr;
-  const char* x_from_ = nullptr;
-  std::int32_t source_[x_rows];   // of the next piece: row of X, -1 = absent
-  std::uint32_t offset_[x_rows];  // of a row of X, in chunks of 16 bytes
+  const char* x_from_[x_rows];   // undefined for absent rows
+  std::uint32_t present_ = 0;    // bit i: row i is to be copied
+  std::int32_t x_skipped_ = 0;   // bytes from the start of a row to this thread's first chunk
+  std::int32_t source_[x_rows];  // of the next piece: row of X, -1 = absent
   std::uint64_t policy_ = 0;
 };
 

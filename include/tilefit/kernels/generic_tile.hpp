@@ -97,7 +97,6 @@ struct generic_tile {
   static constexpr int sums = flags.block_m * flags.block_n / threads;  ///< of a thread
   /// Registers that a thread needs, about: sums, X of 32 K, packed W of a stage, and what goes around them.
   static constexpr int registers = detail::min(255, sums + flags.block_m / token_warps / 2 + 5 * atoms * k_atoms + 72);
-  static constexpr bool scarce = registers > 224;
   /// Blocks that the compiler leaves registers for: as many as the largest SM has shared memory for.
   static constexpr int blocks_per_sm = [] {
     constexpr arch_traits largest = arch_v<arch_id::sm_90>;

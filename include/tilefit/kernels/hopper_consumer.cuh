@@ -43,7 +43,7 @@ class hopper_consumer {
       piece.atoms = static_cast<std::int16_t>(device::uniform(std::int32_t{piece.atoms}));
       if (piece.rows == 0) return;
       if (4 * group() < piece.atoms)
-        widths<Tile::width_step>(piece);
+        widths<Tile::next_width(0)>(piece);
       else
         pass(piece);
     }
@@ -66,7 +66,7 @@ class hopper_consumer {
       if (piece.rows <= Width)
         multiply<Width>(piece);
       else
-        widths<Width + Tile::width_step>(piece);
+        widths<Tile::next_width(Width)>(piece);
     }
   }
 
@@ -92,8 +92,12 @@ class hopper_consumer {
   template <int Width>
   __device__ __forceinline__ void multiply(const work_piece& piece) noexcept {
     constexpr int blocks = Width / 8;
-    row_target target;
-    if (thread() < piece.rows) target = target_of(params_.args, piece.first_row + thread());
+    constexpr int most = (Width + group_threads - 1) / group_threads;  // rows of a thread
+    row_target target[most];
+#pragma unroll
+    for (int i = 0; i < most; ++i)
+      if (const int row = thread() + i * group_threads; row < piece.rows)
+        target[i] = target_of(params_.args, piece.first_row + row);
     const int first_n = (piece.first_atom + warp()) * weight_atom::rows;
     const bool mine = Tile::uses_wgmma || warp() < piece.atoms;  // with wgmma pieces are whole groups
     const lane_bias<atoms> bias(params_.args, piece.expert, first_n);
@@ -108,7 +112,9 @@ class hopper_consumer {
 
     row_target* const targets = storage_.targets(group(), copy_);
     copy_ ^= 1;
-    if (thread() < Width) targets[thread()] = target;
+#pragma unroll
+    for (int i = 0; i < most; ++i)
+      if (const int row = thread() + i * group_threads; row < Width) targets[row] = target[i];
     device::named_barrier(group_barrier + group(), group_threads);
 
     if constexpr (Tile::can_split)
@@ -117,8 +123,10 @@ class hopper_consumer {
               params_, piece, {.index = group(), .thread = thread(), .barrier = group_barrier + group()}, sum))
         return;
     if (mine) store_atoms(params_, first_n, bias, targets, sum);
-    if (params_.present != nullptr && piece.first_atom == 0 && group() == 0 && target.row >= 0)
-      params_.present[target.row] = 1;
+    if (params_.present != nullptr && piece.first_atom == 0 && group() == 0)
+#pragma unroll
+      for (int i = 0; i < most; ++i)
+        if (target[i].row >= 0) params_.present[target[i].row] = 1;
   }
 
   /// K atoms that are loaded and judged together.
@@ -176,53 +184,54 @@ class hopper_consumer {
     }
   }
 
-  /// Products of widened K, 64 at a time and with the next stage's words ahead of its turn where the sums leave
-  /// registers for them, else 32 at a time. Every instruction counts: widening takes more issue slots than there are
+  /// Products of widened K, 64 at a time where the sums leave registers for them, else 32 at a time. Words are loaded
+  /// ahead of their turn, while products run. Every instruction counts: widening takes more issue slots than there are
   /// to spare.
   template <int Width>
   __device__ __forceinline__ void multiply_wgmma(const work_piece& piece, float (&sum)[Width / 2]) noexcept {
-    constexpr bool ahead = Width <= most_ahead;
-    constexpr int loaded = ahead ? Tile::k_atoms : 1;  // K atoms that are loaded and judged together
+    constexpr bool whole = Width <= most_whole;
+    constexpr int loaded = whole ? detail::min(Tile::k_atoms, 2) : 1;  // K atoms that are loaded and judged together
     int left = k_atoms_ - piece.first_step * Tile::k_atoms;
     lane_words words[loaded];
-    if (ahead) load_atoms(words, place_.stage, 0);
+    load_atoms(words, place_.stage, 0);
     for (int step = 0; step < piece.steps; ++step, left -= Tile::k_atoms) {
-      if (!ahead && step > 0) device::wait(storage_.full(place_.stage), place_.parity);
       const int stage = place_.stage;
       const std::uint64_t x = device::swizzled_descriptor(device::uniform(device::shared_address(storage_.x(stage))));
       place_.advance();
       device::fence_async_proxy();
 #pragma unroll
-      for (int k_atom = 0; k_atom < Tile::k_atoms; k_atom += loaded) {
-        if (k_atom > 0 && k_atom >= left) break;
-        if (!ahead) load_atoms(words, stage, k_atom);
+      for (int first = 0; first < Tile::k_atoms; first += loaded) {
+        if (first > 0 && first >= left) break;
         std::uint32_t obstacles = 0;
 #pragma unroll
         for (int i = 0; i < loaded; ++i) obstacles |= fold_obstacle<Tile::x>(words[i].codes);
         const bool folded = __all_sync(0xFFFFFFFFu, obstacles == 0) != 0;
 #pragma unroll
         for (int i = 0; i < loaded; ++i) {
-          if (i > 0 && i >= left) break;
-          const std::uint64_t x_atom = x + static_cast<unsigned>((k_atom + i) * (Tile::x_atom_bytes / 16));
-          if constexpr (ahead) {
+          if (i > 0 && first + i >= left) break;
+          const std::uint64_t x_atom = x + static_cast<unsigned>((first + i) * (Tile::x_atom_bytes / 16));
+          if constexpr (whole) {
             multiply_halves<Width, 0, 2>(words[i], x_atom, folded, sum);
-            if (i == loaded - 1 && step + 1 < piece.steps) {
-              device::wait(storage_.full(place_.stage), place_.parity);
-              load_atoms(words, place_.stage, 0);
-            }
-            device::wgmma_wait<0>();
           } else {
             multiply_halves<Width, 0, 1>(words[i], x_atom, folded, sum);
             device::wgmma_wait<0>();
             multiply_halves<Width, 1, 1>(words[i], x_atom, folded, sum);
-            device::wgmma_wait<0>();
           }
+          if (i == loaded - 1) {
+            if (first + loaded < Tile::k_atoms) {
+              if (first + loaded < left) load_atoms(words, stage, first + loaded);
+            } else if (step + 1 < piece.steps) {
+              device::wait(storage_.full(place_.stage), place_.parity);
+              load_atoms(words, place_.stage, 0);
+            }
+          }
+          device::wgmma_wait<0>();
         }
       }
       release(stage);
     }
   }
-  static constexpr int most_ahead = 80;
+  static constexpr int most_whole = Tile::groups == 4 ? 80 : 160;
 
   template <int Count>
   __device__ __forceinline__ void load_atoms(lane_words (&words)[Count], int stage, int first) const noexcept {
@@ -244,8 +253,21 @@ class hopper_consumer {
     device::wgmma_fence();
 #pragma unroll
     for (int i = 0; i < 2 * Count; ++i)
-      device::wgmma_m64k16<Tile::x, Width>(sum, a[i / 2][i % 2], x + static_cast<unsigned>(2 * (2 * First + i)));
+      multiply_tokens<Width>(a[i / 2][i % 2], x + static_cast<unsigned>(2 * (2 * First + i)), sum);
     device::wgmma_commit();
+  }
+
+  /// One product of 16 K, or one for each half of the tokens where they are more than 128.
+  template <int Width>
+  __device__ __forceinline__ static void multiply_tokens(const std::uint32_t (&a)[4], std::uint64_t x,
+                                                         float (&sum)[Width / 2]) noexcept {
+    if constexpr (Width <= 128) {
+      device::wgmma_m64k16<Tile::x, Width>(sum, a, x);
+    } else {
+      auto& half = reinterpret_cast<float(&)[2][Width / 4]>(sum);
+      device::wgmma_m64k16<Tile::x, Width / 2>(half[0], a, x);
+      device::wgmma_m64k16<Tile::x, Width / 2>(half[1], a, x + static_cast<unsigned>(Width / 2 * 128 / 16));
+    }
   }
 
   const ogs_params& params_;

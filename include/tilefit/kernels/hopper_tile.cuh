@@ -14,6 +14,7 @@
 #include "../weight_layout.hpp"
 #include "epilogue.cuh"
 #include "schedule.hpp"
+#include "tile_storage.cuh"
 
 namespace tilefit::inline v0::kernels {
 
@@ -27,11 +28,12 @@ struct hopper_tile {
   static constexpr bool uses_wgmma = flags.block_m >= 64;  ///< else mma.sync: fewer instructions where tokens are few
   static constexpr bool can_split = flags.split_k > 1;
   static constexpr int producer_warps = uses_wgmma ? 4 : 2;
-  static constexpr int x_warps = uses_wgmma ? 3 : 1;
+  static constexpr int x_warps = producer_warps - 1;
   static constexpr int consumer_warps = flags.num_warps - producer_warps;
-  static constexpr int registers_of_consumers = 104;  ///< with wgmma: of 96 for all that a block is launched with
-  static constexpr int registers_of_producers = 64;
   static constexpr int groups = consumer_warps / 4;  ///< warpgroups of consumers
+  /// With wgmma: of 96 that each thread of 640 is launched with, of 128 that each of 512 is.
+  static constexpr int registers_of_consumers = groups == 4 ? 104 : 144;
+  static constexpr int registers_of_producers = groups == 4 ? 64 : 80;
   static constexpr int threads = 32 * flags.num_warps;
   static constexpr int k_atoms = flags.block_k / 64;   ///< of a stage
   static constexpr int w_groups = flags.block_n / 64;  ///< of a slab
@@ -42,7 +44,13 @@ struct hopper_tile {
   static constexpr int atoms = slab_atoms / consumer_warps;  ///< of a warp whose sums are stored
   /// Of a piece. With wgmma half a piece takes two thirds of a whole one's time.
   static constexpr int least_atoms = uses_wgmma ? slab_atoms : slab_atoms / 2;
-  static constexpr int width_step = flags.block_m <= 32 ? 8 : x == dtype::bf16 ? 16 : flags.block_m / 4;
+  /// Products are as wide as the rows need, in these steps, and row tiles are cut so. FP16 has fewer widths to compile.
+  static constexpr int width_step = flags.block_m <= 32 ? 8 : flags.block_m == 64 || x == dtype::bf16 ? 16 : 32;
+  /// The next wider product; 0 stands before the narrowest.
+  TILEFIT_HD static constexpr int next_width(int width) noexcept {
+    if (flags.block_m > 128 && width < 96) return width + 32;
+    return width + (x == dtype::bf16 && flags.block_m == 128 && (width == 64 || width == 72) ? 8 : width_step);
+  }
   static constexpr int x_atom_bytes = flags.block_m * 128;  ///< 64 K of all tokens
   static constexpr int x_stage_bytes = k_atoms * x_atom_bytes;
   static constexpr int w_atoms_bytes = 4 * atom_of(weight_layout::mma_m16k64).bytes;  ///< 64 K of a group of 64 rows
@@ -55,10 +63,10 @@ struct hopper_tile {
     return uses_wgmma ? 1 : detail::min(fitting, 24 / flags.num_warps);
   }();
 
-  static_assert(flags.block_m % width_step == 0 && width_step % 8 == 0 && flags.block_m <= 128);
+  static_assert(flags.block_m % width_step == 0 && width_step % 8 == 0 && flags.block_m <= 160);
   static_assert(flags.block_k % 64 == 0 && flags.block_n % 64 == 0);
   static_assert(atoms == 1);
-  static_assert(!uses_wgmma || (consumer_warps == 16 && producer_warps == 4), "what registers are shared out for");
+  static_assert(!uses_wgmma || groups == 3 || groups == 4, "what registers are shared out for");
   static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == flags.block_n);
   static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
   static_assert(plan[smem_region::x_values].bytes == x_stage_bytes);
@@ -67,31 +75,20 @@ struct hopper_tile {
 
 /// The block's shared memory, by its plan.
 template <class Tile>
-struct hopper_storage {
-  std::byte* base;
-
-  __device__ std::byte* x(int stage) const noexcept {
-    return base + Tile::plan[smem_region::x_values].offset + Tile::plan[smem_region::x_values].bytes * stage;
-  }
-  __device__ std::byte* w(int stage) const noexcept {
-    return base + Tile::plan[smem_region::w_values].offset + Tile::plan[smem_region::w_values].bytes * stage;
-  }
+struct hopper_storage : tile_storage<Tile> {
   __device__ std::uint32_t full(int stage) const noexcept {
-    return device::shared_address(base + Tile::plan[smem_region::barriers].offset) + 8u * static_cast<unsigned>(stage);
+    return device::shared_address(this->template at<smem_region::barriers>()) + 8u * static_cast<unsigned>(stage);
   }
   __device__ std::uint32_t empty(int stage) const noexcept { return full(Tile::flags.num_stages + stage); }
   /// Where the number of the next ticket travels: two slots.
   __device__ volatile std::int32_t* ticket(int slot) const noexcept {
-    return reinterpret_cast<volatile std::int32_t*>(base + Tile::plan[smem_region::barriers].offset +
+    return reinterpret_cast<volatile std::int32_t*>(this->template at<smem_region::barriers>() +
                                                     16 * Tile::flags.num_stages) +
            slot;
   }
-  __device__ work_piece* piece(int stage) const noexcept {
-    return reinterpret_cast<work_piece*>(base + Tile::plan[smem_region::work_pieces].offset) + stage;
-  }
   /// Targets of the tile's rows: each warpgroup its own, two copies in turn.
   __device__ row_target* targets(int group, int copy) const noexcept {
-    return reinterpret_cast<row_target*>(base + Tile::plan[smem_region::row_indx].offset) +
+    return reinterpret_cast<row_target*>(this->template at<smem_region::row_indx>()) +
            Tile::flags.block_m * (2 * group + copy);
   }
 };

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
     matmul_ogs_hopper(const __grid_constant__ ogs_params params) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) std::byte shared[];
-  const hopper_storage<Tile> storage{shared};
+  const hopper_storage<Tile> storage{{shared}};
   const unsigned warp = threadIdx.x / 32;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < Tile::flags.num_stages; ++stage) {

@@ -11,7 +11,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "../detail/config.hpp"
 #include "../detail/math.hpp"
@@ -24,7 +23,6 @@
 #include "prefetch_rows.cuh"
 #include "schedule.hpp"
 #include "split_sums.cuh"
-#include "tile_walk.cuh"
 #include "widen.cuh"
 #include "work_feed.cuh"
 
@@ -36,7 +34,7 @@ class generic_block {
   static constexpr int atoms = Tile::atoms;
   static constexpr int atom_bytes = atom_of(weight_layout::mma_m16k64).bytes;
   static constexpr int stages = Tile::stages;
-  using feed = work_feed<Tile::can_split>;
+  using feed = work_feed<Tile::flags.block_m, Tile::flags.block_n / weight_atom::rows, Tile::can_split>;
 
  public:
   __device__ generic_block(const ogs_params& params, const generic_storage<Tile>& storage, unsigned thread) noexcept
@@ -44,8 +42,7 @@ class generic_block {
         storage_(storage),
         thread_(thread),
         warp_(thread / 32),
-        walk_(params),
-        feed_(params, walk_.walk),
+        feed_(params),
         copier_(params, storage, thread) {}
 
   __device__ void run() noexcept {
@@ -58,7 +55,7 @@ class generic_block {
         find_pieces(2);
         __syncthreads();
       }
-      copy(stage);
+      copier_.step(stage, known_);
     }
     find_pieces(3);
     for (;;) {
@@ -77,36 +74,15 @@ class generic_block {
   static constexpr int team_barrier = 1;
   static constexpr std::int32_t no_row = INT32_MAX - weight_atom::group_rows;
 
-  /// A walk that lives as long as the block, or where registers are scarce one for every search.
-  struct kept_walk {
-    tile_walk walk;
-    __device__ explicit kept_walk(const ogs_params& params) noexcept
-        : walk(walk_of<Tile::flags.block_m, Tile::flags.block_n / weight_atom::rows>(params)) {}
-    __device__ tile_walk& now(const ogs_params&) noexcept { return walk; }
-  };
-  struct walk_anew {
-    tile_walk walk;
-    __device__ explicit walk_anew(const ogs_params& params) noexcept
-        : walk(walk_of<Tile::flags.block_m, Tile::flags.block_n / weight_atom::rows>(params)) {}
-    __device__ tile_walk& now(const ogs_params& params) noexcept {
-      walk = walk_of<Tile::flags.block_m, Tile::flags.block_n / weight_atom::rows>(params);
-      return walk;
-    }
-  };
-
   /// The first warp sees to it that `count` pieces are known that have not been begun.
   __device__ void find_pieces(int count) noexcept {
     if (warp_ == 0) {
 #pragma unroll 1
       for (; known_ < count; ++known_) {
-        const work_piece piece = feed_.next(walk_.now(params_));
+        const work_piece piece = feed_.next();
         if (thread_ == 0) *storage_.piece((copier_.slot() + known_) % Tile::pieces) = piece;
       }
     }
-  }
-
-  __device__ void copy(int stage) noexcept {
-    if (copier_.step(stage)) --known_;
   }
 
   /// The stage to multiply is there, the one before it is free.
@@ -146,7 +122,7 @@ class generic_block {
       __syncthreads();
     }
     for (;;) {
-      copy(stage_ == 0 ? stages - 1 : stage_ - 1);
+      copier_.step(stage_ == 0 ? stages - 1 : stage_ - 1, known_);
       multiply_stage(left, token, sum);
       stage_ = next_in_ring<stages>(stage_);
       if (--steps == 0) break;
@@ -231,7 +207,6 @@ class generic_block {
   lane_offsets lane_;
   unsigned thread_;
   unsigned warp_;
-  std::conditional_t<Tile::scarce, walk_anew, kept_walk> walk_;
   feed feed_;
   generic_copier<Tile> copier_;
   int known_ = 0;  // pieces that have been found and not begun
@@ -253,7 +228,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
     prefetch_rows(params);
     device::let_next_grid_start();
     device::wait_for_previous_grid();
-    generic_block<Tile>(params, {device::dynamic_shared_memory()}, threadIdx.x).run();
+    generic_block<Tile>(params, {{device::dynamic_shared_memory()}}, threadIdx.x).run();
   }
 }
 

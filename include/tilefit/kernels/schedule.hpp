@@ -15,9 +15,16 @@
 
 namespace tilefit::inline v0::kernels {
 
-/// Row tiles of an expert: all of block_m rows but the last.
+/// Row tiles of an expert: as few as block_m rows allow.
 TILEFIT_HD constexpr std::int32_t row_tiles(std::int32_t rows, std::int32_t block_m) noexcept {
   return rows <= 0 ? 0 : (rows - 1) / block_m + 1;
+}
+
+/// Rows of each of `tiles` = row_tiles(rows, block_m) > 0 tiles but the last, which has what is left: equal shares in
+/// steps of `row_step`, a divisor of block_m.
+TILEFIT_HD constexpr std::int32_t row_tile_height(std::int32_t rows, std::int32_t tiles,
+                                                  std::int32_t row_step) noexcept {
+  return ((rows - 1) / tiles + row_step) / row_step * row_step;
 }
 
 /// Most row tiles that m rows of `experts` experts can make.
@@ -66,8 +73,8 @@ struct alignas(16) work_piece {
 struct expert_cut {
   std::int32_t first_row = 0;  ///< of the sorted rows
   std::int32_t rows = 0;
-  std::int32_t block_m = 1;
   std::int32_t row_tiles = 0;   ///< row_tiles(rows, block_m)
+  std::int32_t row_step = 1;    ///< of row_tile_height
   std::int32_t atoms = 0;       ///< of 16 columns, all of them
   std::int32_t tile_atoms = 1;  ///< of a tile
 };
@@ -75,9 +82,10 @@ struct expert_cut {
 /// Fills in rows and columns of a tile of an expert: its row tiles fastest. Requires 0 <= tile < row_tiles *
 /// ceil(atoms / tile_atoms).
 TILEFIT_HD constexpr void place_tile(const expert_cut& cut, std::int32_t tile, work_piece& piece) noexcept {
-  const std::int32_t skipped = tile % cut.row_tiles * cut.block_m;
+  const std::int32_t height = row_tile_height(cut.rows, cut.row_tiles, cut.row_step);
+  const std::int32_t skipped = tile % cut.row_tiles * height;
   piece.first_row = cut.first_row + skipped;
-  piece.rows = static_cast<std::int16_t>(detail::min(cut.rows - skipped, cut.block_m));
+  piece.rows = static_cast<std::int16_t>(detail::min(cut.rows - skipped, height));
   piece.first_atom = tile / cut.row_tiles * cut.tile_atoms;
   piece.atoms = static_cast<std::int16_t>(detail::min(cut.tile_atoms, cut.atoms - piece.first_atom));
 }
@@ -92,8 +100,9 @@ TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t rows, std::int32_t bl
                                               std::int32_t width_step) noexcept {
   const std::int32_t tiles = row_tiles(rows, block_m);
   if (tiles == 0) return 0;
-  const std::int32_t last = rows - (tiles - 1) * block_m;
-  return (tiles - 1) * column_cost(block_m) + column_cost((last + width_step - 1) / width_step * width_step);
+  const std::int32_t height = row_tile_height(rows, tiles, width_step);
+  const std::int32_t last = rows - (tiles - 1) * height;
+  return (tiles - 1) * column_cost(height) + column_cost((last + width_step - 1) / width_step * width_step);
 }
 
 /// Atoms of 16 columns to a piece: `most`, a half, a quarter, ... of it, and at least `least`. `all` and `left`: cost

@@ -48,8 +48,8 @@ class ticket_walk {
     const int owner = __ffs(static_cast<int>(owners)) - 1;
     const expert_cut cut{.first_row = __shfl_sync(all_lanes, first_, owner),
                          .rows = __shfl_sync(all_lanes, rows_, owner),
-                         .block_m = BlockM,
                          .row_tiles = __shfl_sync(all_lanes, tiles_, owner),
+                         .row_step = WidthStep,
                          .atoms = params_.atoms,
                          .tile_atoms = __shfl_sync(all_lanes, width_, owner)};
     piece.expert = group_ + owner;

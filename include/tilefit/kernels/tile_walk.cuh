@@ -52,8 +52,8 @@ class tile_walk {
     const int owner = __ffs(static_cast<int>(__ballot_sync(all_lanes, mine))) - 1;
     const expert_cut cut{.first_row = __shfl_sync(all_lanes, first_, owner),
                          .rows = __shfl_sync(all_lanes, rows_, owner),
-                         .block_m = block_m_,
                          .row_tiles = __shfl_sync(all_lanes, tiles_, owner),
+                         .row_step = row_step,
                          .atoms = atoms_,
                          .tile_atoms = slab_atoms_};
     piece.expert = group_ + owner;
@@ -61,6 +61,7 @@ class tile_walk {
   }
 
  private:
+  static constexpr std::int32_t row_step = 8;
   static constexpr std::uint32_t all_lanes = 0xFFFFFFFFu;
 
   /// Experts group .. group + 31: rows of this lane's, and the tiles of the lanes before it.

@@ -15,39 +15,32 @@
 
 namespace tilefit::inline v0::kernels {
 
-/// Starts at the first expert. All lanes of a warp call.
-template <int BlockM, int SlabAtoms>
-__device__ inline tile_walk walk_of(const ogs_params& params) noexcept {
-  const matmul_args& args = params.args;
-  return tile_walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), BlockM, params.atoms,
-                   SlabAtoms);
-}
-
 /// All lanes of a warp construct it and call it, with the same arguments. MaySplit: whether the launch may ask for runs
-/// of steps. Keeps little, so that few registers are taken between two calls: the walk is the caller's, who keeps it or
-/// starts a new one for every call.
-template <bool MaySplit>
+/// of steps.
+template <int BlockM, int SlabAtoms, bool MaySplit>
 class work_feed {
  public:
-  __device__ work_feed(const ogs_params& params, tile_walk& walk) noexcept
+  __device__ explicit work_feed(const ogs_params& params) noexcept
       : params_(params),
-        tiles_(walk.total()),
+        walk_(params.args.expert_offsets, params.args.experts, static_cast<std::int32_t>(params.args.m), BlockM,
+              params.atoms, SlabAtoms),
+        tiles_(walk_.total()),
         at_(static_cast<place>(splits() ? run_of_block(tiles_).begin : blockIdx.x)) {}
 
   /// The next piece; one without rows when there is none left.
-  __device__ work_piece next(tile_walk& walk) noexcept {
+  __device__ work_piece next() noexcept {
     work_piece piece;
     if (splits()) {
       const std::int32_t tiles = device::hidden(tiles_);
       const std::int64_t end = run_of_block(tiles).end;
       if (at_ >= end) return piece;
       piece = piece_at(at_, end, steps_of(tiles), blocks_for(tiles), params_.steps);
-      walk.find(static_cast<std::int32_t>(at_ / params_.steps), piece);
+      walk_.find(static_cast<std::int32_t>(at_ / params_.steps), piece);
       at_ += static_cast<place>(piece.steps);
     } else {
       if (at_ >= static_cast<place>(tiles_)) return piece;
       piece.steps = params_.steps;
-      walk.find(static_cast<std::int32_t>(at_), piece);
+      walk_.find(static_cast<std::int32_t>(at_), piece);
       at_ += static_cast<place>(gridDim.x);
     }
     return piece;
@@ -68,6 +61,7 @@ class work_feed {
   }
 
   const ogs_params& params_;
+  tile_walk walk_;
   std::int32_t tiles_;
   place at_;  // a tile, or a step of all tiles
 };

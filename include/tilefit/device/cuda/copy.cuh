@@ -45,10 +45,35 @@ __device__ inline void copy16_async(std::uint32_t to, const void* from) noexcept
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
 
+/// Copies 16 bytes, or nothing when not `wanted`: a predicate costs less than a branch. PTX: cp.async.cg.
+__device__ inline void copy16_async_if(bool wanted, std::uint32_t to, const void* from) noexcept {
+  asm volatile(
+      "{\n"
+      ".reg .pred wanted;\n"
+      "setp.ne.b32 wanted, %2, 0;\n"
+      "@wanted cp.async.cg.shared.global [%0], [%1], 16;\n"
+      "}" ::"r"(to),
+      "l"(from), "r"(static_cast<int>(wanted))
+      : "memory");
+}
+
 /// The same with a policy. PTX: cp.async.cg … L2::cache_hint.
 __device__ inline void copy16_async_hinted(std::uint32_t to, const void* from, std::uint64_t policy) noexcept {
   asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "l"(policy)
                : "memory");
+}
+
+/// The same, or nothing when not `wanted`.
+__device__ inline void copy16_async_hinted_if(bool wanted, std::uint32_t to, const void* from,
+                                              std::uint64_t policy) noexcept {
+  asm volatile(
+      "{\n"
+      ".reg .pred wanted;\n"
+      "setp.ne.b32 wanted, %3, 0;\n"
+      "@wanted cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;\n"
+      "}" ::"r"(to),
+      "l"(from), "l"(policy), "r"(static_cast<int>(wanted))
+      : "memory");
 }
 
 /// Brings a line of global memory into L2. PTX: prefetch.global.L2.
