@@ -67,6 +67,7 @@ struct math_path {
   int narrow_below = 0;
   std::int64_t narrow_gflops = 0;
   std::int64_t narrow_widen_slots = 0;
+  int narrow_row_step = 0;  ///< 0: as row_step
 };
 
 /// The fastest path of an architecture for these formats, or a rate of 0 where it has none.
@@ -183,10 +184,11 @@ class cost_model {
 
   /// Rows that a tile multiplies on average.
   constexpr std::int64_t rows_of_tile(int block_m, std::int64_t row_tiles) const noexcept {
-    if (row_step_ == 0 || row_tiles <= 0 || (m_ >> 31) != 0) return block_m;
+    const int row_step = block_m < narrow_below_ && narrow_row_step_ > 0 ? narrow_row_step_ : row_step_;
+    if (row_step == 0 || row_tiles <= 0 || (m_ >> 31) != 0) return block_m;
     const auto rows = static_cast<std::uint32_t>(m_);
     const std::int64_t mean = rows / static_cast<std::uint32_t>(detail::min<std::int64_t>(row_tiles, INT32_MAX));
-    return detail::clamp(mean + row_step_, detail::min(row_step_, block_m), block_m);
+    return detail::clamp(mean + row_step, detail::min(row_step, block_m), block_m);
   }
 
   /// Output tile to L2; partial sums keep all columns, a gated activation halves them.
@@ -226,6 +228,7 @@ class cost_model {
   int row_step_;
   bool equal_runs_;
   int narrow_below_;
+  int narrow_row_step_;
   std::int64_t narrow_mac_rate_ = 0, narrow_widen_rate_ = 0;
   cost_constants constants_;
 };
@@ -244,6 +247,7 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       row_step_(path.row_step),
       equal_runs_(path.equal_runs),
       narrow_below_(path.narrow_below),
+      narrow_row_step_(path.narrow_row_step),
       constants_(constants) {
   const matmul_formats& formats = problem.formats;
   const std::int64_t topk = detail::max(problem.topk, 1);

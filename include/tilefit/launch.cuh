@@ -18,6 +18,7 @@
 #include "kernels/ogs_params.hpp"
 #include "kernels/reduce_topk.cuh"
 #include "kernels/schedule.hpp"
+#include "launch_args.hpp"
 #include "launch_status.hpp"
 #include "make_opt_flags.hpp"
 #include "matmul_args.hpp"
@@ -34,19 +35,6 @@ inline constexpr std::size_t workspace_alignment = 256;
 }  // namespace tilefit::inline v0::cuda
 
 namespace tilefit::inline v0::detail {
-
-/// Formats and epilogue of arguments.
-constexpr matmul_formats formats_of(const matmul_args& args) noexcept {
-  return {.x = args.x.type,
-          .w = args.w.type,
-          .y = args.topk > 1 ? dtype::fp32 : args.y.type,
-          .act = args.act,
-          .gather = args.gather_indx != nullptr,
-          .scatter = args.scatter_indx != nullptr,
-          .bias = args.bias != nullptr,
-          .x_transposed = args.x.transposed,
-          .accumulate = args.accumulate && args.topk == 1};
-}
 
 /// What the CUDA kernels ask of arguments beyond check_args.
 inline refusal refuse_args(const matmul_args& args) noexcept {
@@ -210,15 +198,6 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
   return plan;
 }
 
-inline kernels::store_kind store_kind_of(const y_operand& y, bool accumulate) noexcept {
-  using enum kernels::store_kind;
-  const int bytes = bits_of(y.type) / 8;
-  const bool pairs =
-      reinterpret_cast<std::uintptr_t>(y.data) % (2 * static_cast<unsigned>(bytes)) == 0 && y.row_stride % 2 == 0;
-  if (accumulate || !pairs) return generally;
-  return y.type == dtype::bf16 ? bf16 : y.type == dtype::fp16 ? fp16 : fp32;
-}
-
 /// Enqueues the kernel of a plan. The device function for this architecture may be missing from the program.
 inline cuda::launch_status enqueue(const launch_plan& plan, const kernels::ogs_params& params, cudaStream_t stream,
                                    const cuda::launch_options& options) noexcept {
@@ -262,16 +241,7 @@ template <class Catalogue = full_catalogue>
 [[nodiscard]] constexpr std::span<const opt_flags> generic_catalogue() noexcept { return ogs_policy::generic_tiles; }
 
 /// The problem that arguments describe, as far as the host can see it: rows of the experts are not known.
-[[nodiscard]] constexpr matmul_problem problem_of(const matmul_args& args) noexcept {
-  return {.m = args.m,
-          .n = args.n,
-          .k = args.k,
-          .experts = args.experts,
-          .topk = args.gather_indx != nullptr && args.x.rows > 0
-                      ? static_cast<int>(detail::max<std::int64_t>(args.m / args.x.rows, 1))
-                      : args.topk,
-          .formats = detail::formats_of(args)};
-}
+[[nodiscard]] constexpr matmul_problem problem_of(const matmul_args& args) noexcept { return detail::problem_of(args); }
 
 /// The engine's choice for the current device among the tiles of a catalogue. `constraints` as for make_opt_flags.
 template <class Catalogue = full_catalogue>

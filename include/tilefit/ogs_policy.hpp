@@ -87,6 +87,22 @@ constexpr opt_flags cuda_tile(int m, int n, int k, int warps, int stages, int sp
           .w_cache = cache_hint::evict_first};
 }
 
+/// A tile of the kernels for AMD's matrix cores. `stages`: of X in LDS, or pieces of K under way where waves share K.
+constexpr opt_flags mfma_tile(int m, int n, int k, int stages, int dies) noexcept {
+  return {.block_m = m, .block_n = n, .block_k = k, .num_warps = 4, .num_stages = stages, .xcd_swizzle = dies};
+}
+
+/// Tiles for X of so many bits: 16 and 32 rows, waves share K; more rows, X in LDS in rows of 256 bytes.
+template <int XBits, int Dies>
+inline constexpr std::array mfma_tiles = {mfma_tile(16, 32, 512, 3, Dies), mfma_tile(16, 64, 512, 3, Dies),
+                                          mfma_tile(32, 64, 512, 2, Dies), mfma_tile(64, 256, 2048 / XBits, 2, Dies),
+                                          mfma_tile(128, 256, 2048 / XBits, 2, Dies)};
+
+template <int Dies>
+constexpr std::span<const opt_flags> mfma_tiles_for(int x_bits) noexcept {
+  return x_bits == 4 ? mfma_tiles<4, Dies> : x_bits == 8 ? mfma_tiles<8, Dies> : mfma_tiles<16, Dies>;
+}
+
 }  // namespace detail
 
 /// Main loop that serves an architecture and a pair of formats.
@@ -127,6 +143,11 @@ struct ogs_policy {
     return arch.features.has(feature::mma_block_scaled) && small_x ? ogs_loop::mma_block_scaled : ogs_loop::mma_sync;
   }
 
+  /// Kernels for AMD's matrix cores (kernels/matmul_ogs_mfma.cuh, matmul_ogs_mfma_few.cuh).
+  static constexpr std::span<const opt_flags> mfma_tiles(const arch_traits& arch, dtype x) noexcept {
+    return arch.xcd_count > 1 ? detail::mfma_tiles_for<8>(bits_of(x)) : detail::mfma_tiles_for<1>(bits_of(x));
+  }
+
   constexpr std::span<const opt_flags> candidates(const arch_traits& arch,
                                                   const matmul_problem& problem) const noexcept {
     switch (loop_for(arch, problem.formats)) {
@@ -134,9 +155,7 @@ struct ogs_policy {
       case ogs_loop::mma_block_scaled: return detail::tiles_of<mma_block_scaled_grid>;
       case ogs_loop::wgmma: return hopper_tiles;
       case ogs_loop::mfma:
-        if (arch.xcd_count > 1) return detail::tiles_of<mfma_xcd_grid>;
-        return detail::tiles_of<mfma_grid>;
-      case ogs_loop::mfma_scale: return detail::tiles_of<mfma_scale_grid>;
+      case ogs_loop::mfma_scale: return mfma_tiles(arch, problem.formats.x);
       case ogs_loop::wmma: return detail::tiles_of<wmma_grid>;
     }
     return {};
@@ -206,6 +225,14 @@ struct ogs_policy {
       path.equal_runs = true;
       if (bits_of(formats.w) == 4) path.widen_slots = default_cost_constants.widen_slots;  // in software everywhere
     }
+    if (loop == ogs_loop::mfma || loop == ogs_loop::mfma_scale) {
+      path.resident_blocks = 2;
+      // Where waves share K, rows that are not there cost neither traffic nor, beside the memory, time.
+      path.narrow_below = 33;
+      path.narrow_row_step = 1;
+      path.narrow_gflops = path.gflops;
+      path.narrow_widen_slots = path.widen_slots;
+    }
     return path;
   }
 
@@ -217,27 +244,6 @@ struct ogs_policy {
                                                            .least_warps = 4,
                                                            .most_warps = 8,
                                                            .accumulators = 128};
-  static constexpr detail::tile_grid mfma_grid{.block_m = {16, 32, 64, 128},
-                                               .block_n = {64, 128, 256},
-                                               .block_k = {64, 128},
-                                               .wave_size = 64,
-                                               .least_warps = 4,
-                                               .most_warps = 8,
-                                               .accumulators = 128};
-  static constexpr detail::tile_grid mfma_xcd_grid = [] {
-    detail::tile_grid grid = mfma_grid;
-    grid.xcd_swizzle = 8;
-    return grid;
-  }();
-  /// Long K steps for the few rows of decoding, tall tiles for prefill.
-  static constexpr detail::tile_grid mfma_scale_grid{.block_m = {16, 32, 64, 128, 256},
-                                                     .block_n = {64, 128, 256},
-                                                     .block_k = {128, 256, 512, 1024},
-                                                     .wave_size = 64,
-                                                     .least_warps = 4,
-                                                     .most_warps = 8,
-                                                     .accumulators = 128,
-                                                     .xcd_swizzle = 8};
   static constexpr detail::tile_grid wmma_grid{.block_m = {16, 32, 64, 128},
                                                .block_n = {64, 128},
                                                .block_k = {32, 64},

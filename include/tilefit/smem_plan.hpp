@@ -131,6 +131,28 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr std::int64_t bytes_of(dtype type, std
   return (count * bits_of(type) + 7) / 8;
 }
 
+/// Tiles of AMD's matrix kernels in which the waves of a block share K, not columns: those for few rows.
+TILEFIT_HD constexpr bool waves_share_k(const opt_flags& flags) noexcept { return flags.block_m <= 32; }
+
+/// LDS of the kernels for AMD's matrix cores, whose W is MXFP4: it goes from memory to registers, and so does X where
+/// waves share K. There their sums meet in LDS; elsewhere it holds X, in rows of 256 bytes, and a word for each block
+/// scale of X, as LDS-direct loads of bytes leave them.
+TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan mfma_smem_plan(const matmul_formats& formats,
+                                                                    const opt_flags& flags) noexcept {
+  const std::int64_t m = flags.block_m, n = flags.block_n, k = flags.block_k;
+  using enum smem_lifetime;
+  smem_plan plan;
+  if (waves_share_k(flags)) {
+    plan.add(smem_region::accumulator, 4 * m * n * flags.num_warps, fixed, 128);
+  } else {
+    plan.add(smem_region::x_values, bytes_of(formats.x, m * k), per_stage, 128);
+    if (has_block_scales(formats.x))
+      plan.add(smem_region::x_scales, 4 * detail::div_pow2(m * k, formats.scale_block), per_stage, 128);
+    plan.min_stages = 2;
+  }
+  return plan;
+}
+
 /// Bytes of tilefit's own kernels (kernels/): FP4 stays packed and is widened in registers, E8M0 scales lie in the same
 /// atoms as their values (weight_layout.hpp: 17 bytes for 32 weights), results go from registers to Y.
 /// Alignment: 1,024 B for an operand that wgmma reads with the 128-byte swizzle (PTX ISA, "Shared memory matrix
@@ -138,6 +160,7 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr std::int64_t bytes_of(dtype type, std
 TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_traits& arch,
                                                                    const matmul_formats& formats,
                                                                    const opt_flags& flags) noexcept {
+  if (arch.features.has(feature::mfma) && formats.w == dtype::mxfp4) return mfma_smem_plan(formats, flags);
   const std::int64_t m = flags.block_m, n = flags.block_n, k = flags.block_k;
   const std::int64_t x_alignment = arch.features.has(feature::wgmma) ? 1024 : 128;
   using enum smem_lifetime;

@@ -40,6 +40,14 @@ TILEFIT_HD constexpr std::int64_t sharing_blocks(std::int64_t tiles, std::int64_
   return detail::max<std::int64_t>(detail::min(busy, tiles * split_k), 1);
 }
 
+/// The tile of a block, of `tiles` tiles, where consecutive blocks go to `dies` dies in turn (XCDs, each with an L2 of
+/// its own): each die takes a run of neighbouring tiles, which share weights or rows. A permutation of 0 .. tiles - 1.
+/// Requires 0 <= block < tiles.
+TILEFIT_HD constexpr std::int32_t tile_of_block(std::int32_t block, std::int32_t tiles, std::int32_t dies) noexcept {
+  const std::int32_t die = block % dies, turn = block / dies;
+  return die * (tiles / dies) + detail::min(die, tiles % dies) + turn;
+}
+
 /// A run of steps: of one block among `blocks`, when `total` steps are shared evenly.
 struct step_run {
   std::int64_t begin = 0;

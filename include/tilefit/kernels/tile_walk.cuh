@@ -12,8 +12,8 @@
 
 namespace tilefit::inline v0::kernels {
 
-/// Walks the experts in groups of 32, a lane for each. All lanes of a warp call with the same arguments. Tiles must be
-/// asked for in ascending order.
+/// Walks the experts in groups, a lane of the warp (or wave) for each. All lanes call with the same arguments. Tiles
+/// must be asked for in ascending order.
 class tile_walk {
  public:
   /// `atoms`: of all columns; `slab_atoms`: of a tile.
@@ -32,8 +32,8 @@ class tile_walk {
   /// Tiles of all experts: less than 2^31.
   __device__ std::int32_t total() noexcept {
     std::int32_t tiles = group_tiles_;
-    if (experts_ <= 32) return tiles;
-    for (int group = 32; group < experts_; group += 32) {
+    if (experts_ <= device::wave_lanes) return tiles;
+    for (int group = device::wave_lanes; group < experts_; group += device::wave_lanes) {
       load(group);
       tiles += group_tiles_;
     }
@@ -45,28 +45,27 @@ class tile_walk {
   __device__ void find(std::int32_t tile, work_piece& piece) noexcept {
     while (tile - before_ >= group_tiles_) {
       before_ += group_tiles_;
-      load(group_ + 32);
+      load(group_ + device::wave_lanes);
     }
     const std::int32_t index = tile - before_;
     const bool mine = index >= start_ && index < start_ + tiles_ * slabs_;
-    const int owner = __ffs(static_cast<int>(__ballot_sync(all_lanes, mine))) - 1;
-    const expert_cut cut{.first_row = __shfl_sync(all_lanes, first_, owner),
-                         .rows = __shfl_sync(all_lanes, rows_, owner),
-                         .row_tiles = __shfl_sync(all_lanes, tiles_, owner),
+    const int owner = device::first_lane_with(mine);
+    const expert_cut cut{.first_row = device::value_of_lane(first_, owner),
+                         .rows = device::value_of_lane(rows_, owner),
+                         .row_tiles = device::value_of_lane(tiles_, owner),
                          .row_step = row_step,
                          .atoms = atoms_,
                          .tile_atoms = slab_atoms_};
     piece.expert = group_ + owner;
-    place_tile(cut, index - __shfl_sync(all_lanes, start_, owner), piece);
+    place_tile(cut, index - device::value_of_lane(start_, owner), piece);
   }
 
  private:
   static constexpr std::int32_t row_step = 8;
-  static constexpr std::uint32_t all_lanes = 0xFFFFFFFFu;
 
-  /// Experts group .. group + 31: rows of this lane's, and the tiles of the lanes before it.
+  /// Experts from `group` on: rows of this lane's, and the tiles of the lanes before it.
   __device__ void load(int group) noexcept {
-    const int lane = static_cast<int>(threadIdx.x % 32);
+    const int lane = static_cast<int>(device::lane_of_wave());
     const int expert = group + lane;
     group_ = group;
     rows_ = first_ = 0;
@@ -78,12 +77,12 @@ class tile_walk {
     const std::int32_t count = tiles_ * slabs_;
     std::int32_t sum = count;
 #pragma unroll
-    for (int distance = 1; distance < 32; distance *= 2) {
-      const std::int32_t below = __shfl_up_sync(all_lanes, sum, static_cast<unsigned>(distance));
+    for (int distance = 1; distance < device::wave_lanes; distance *= 2) {
+      const std::int32_t below = device::value_from_below(sum, distance);
       if (lane >= distance) sum += below;
     }
     start_ = sum - count;
-    group_tiles_ = __shfl_sync(all_lanes, sum, 31);
+    group_tiles_ = device::value_of_lane(sum, device::wave_lanes - 1);
   }
 
   const std::int32_t* offsets_;

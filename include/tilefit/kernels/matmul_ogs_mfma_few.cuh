@@ -1,0 +1,201 @@
+// L5: matmul_ogs for AMD's matrix cores and few rows: the waves of a block share K, a block to a tile.
+// Knows: the ring of pieces under way, the meeting of sums in LDS.
+// Must not know: which tile is good, streams, how arguments are checked.
+//
+// Every wave has all columns of the tile and every fourth 128 of K; W and X go from memory to registers, num_stages
+// pieces ahead, and no wave waits for another until the end. W is read once, in whole runs of 64 bytes and more. A
+// piece that lies behind the end of K is asked for outside its buffer: it brings zeros, costs no traffic, and the
+// number of loads under way stays one that the compiler can count.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../detail/config.hpp"
+#include "../device/hip/memory.cuh"
+#include "../device/hip/mfma.cuh"
+#include "../device/hip/sync.cuh"
+#include "../device/hip/target.cuh"
+#include "../device/hip/wave.cuh"
+#include "mfma_epilogue.cuh"
+#include "mfma_operands.cuh"
+#include "mfma_tile.hpp"
+#include "mfma_work.cuh"
+#include "ogs_params.hpp"
+
+namespace tilefit::inline v0::kernels {
+
+template <class Tile>
+class few_rows_block {
+  static_assert(Tile::few_rows);
+  using accumulators = device::mfma_accumulators<Tile::tile>;
+
+  struct slot {
+    packed_weights<Tile> w;
+    token_chunks<Tile> x[Tile::token_tiles];
+  };
+
+ public:
+  __device__ __forceinline__ few_rows_block(const ogs_params& params, const work_piece& piece,
+                                            std::byte* partial_sums) noexcept
+      : params_(params),
+        piece_(piece),
+        partial_sums_(partial_sums),
+        lane_(device::lane_of_wave()),
+        wave_(device::uniform(device::thread_of_block() / 64)),
+        k_atoms_(k_atoms_of(params.args)),
+        next_(static_cast<std::int32_t>(wave_)),
+        w_(weights_from<Tile>(params.args, piece.expert, piece.first_atom)),
+        x_(values_of_x<Tile>(params.args)),
+        x_scales_(scales_of_x(params.args)) {}
+
+  __device__ __forceinline__ void run() noexcept {
+    accumulators sum[Tile::row_tiles][Tile::token_tiles] = {};
+    multiply(sum);
+    meet(sum);
+    store();
+  }
+
+ private:
+  static constexpr int waves = Tile::waves;
+
+  __device__ __forceinline__ void multiply(accumulators (&sum)[Tile::row_tiles][Tile::token_tiles]) noexcept {
+    std::int32_t source[Tile::token_tiles];
+#pragma unroll
+    for (int t = 0; t < Tile::token_tiles; ++t)
+      source[t] = source_of(params_.args, piece_, 16 * t + static_cast<std::int32_t>(lane_ % 16));
+    slot ring[Tile::stages];
+    device::keep_order();
+#pragma unroll
+    for (int s = 0; s < Tile::stages; ++s) load_weights(ring[s], next_ + waves * s);
+    device::keep_order();
+#pragma unroll
+    for (int t = 0; t < Tile::token_tiles; ++t) {
+      row_byte_[t] = byte_of_row<Tile>(params_.args, source[t]);
+      if constexpr (has_block_scales(Tile::x)) row_scales_[t] = scales_of_row(params_.args, source[t]);
+    }
+#pragma unroll
+    for (int s = 0; s < Tile::stages; ++s) {
+      load_tokens(ring[s], next_ + waves * s);
+      device::keep_order();
+    }
+
+    constexpr int round_atoms = waves * Tile::stages;
+    next_ += round_atoms;
+    const std::int32_t rounds = (k_atoms_ + round_atoms - 1) / round_atoms;
+    if (rounds > 1) {
+      // This round stands for itself: its loads were asked for in another order, and the compiler would make every
+      // round of the loop wait for the worse of both.
+      multiply_round<true>(ring, sum);
+#pragma unroll 1
+      for (std::int32_t round = 2; round < rounds; ++round) multiply_round<true>(ring, sum);
+    }
+    multiply_round<false>(ring, sum);
+  }
+
+  /// Multiplies the pieces of the ring, and asks for new ones in their place when it is not the last time.
+  template <bool More>
+  __device__ __forceinline__ void multiply_round(slot (&ring)[Tile::stages],
+                                                 accumulators (&sum)[Tile::row_tiles][Tile::token_tiles]) noexcept {
+#pragma unroll
+    for (int s = 0; s < Tile::stages; ++s) {
+      multiply_unit(
+          ring[s].w, [&](int t, int i) { return ring[s].x[t].chunks[i]; }, [&](int t) { return ring[s].x[t].scale; },
+          sum);
+      if constexpr (More) {
+        load_weights(ring[s], next_);
+        load_tokens(ring[s], next_);
+        next_ += waves;
+        device::keep_order();
+      }
+    }
+  }
+
+  __device__ __forceinline__ void load_weights(slot& to, std::int32_t atom) const noexcept {
+    const std::uint32_t shift = atom < k_atoms_ ? 0 : device::buffer::outside;
+    to.w.load(w_, lane_, atom, 0, shift);
+  }
+
+  __device__ __forceinline__ void load_tokens(slot& to, std::int32_t atom) const noexcept {
+    const auto left = static_cast<std::int32_t>(params_.args.k) - atom * Tile::unit_k;
+    const unsigned group = lane_ / 16;
+#pragma unroll
+    for (int t = 0; t < Tile::token_tiles; ++t) {
+#pragma unroll
+      for (unsigned i = 0; i < Tile::x_chunks; ++i) {
+        const bool inside = static_cast<std::int32_t>(Tile::x_chunk_k(group, i)) < left;
+        to.x[t].chunks[i] =
+            x_.load_chunk(inside ? row_byte_[t] + Tile::x_chunk_byte(group, 0) : device::buffer::outside,
+                          static_cast<std::uint32_t>(atom) * Tile::x_unit_bytes, Tile::x_chunk_byte(0, i));
+      }
+      if constexpr (has_block_scales(Tile::x)) {
+        const bool inside = static_cast<std::int32_t>(32 * group) < left;
+        to.x[t].scale = x_scales_.load_byte(inside ? row_scales_[t] + group : device::buffer::outside,
+                                            static_cast<std::uint32_t>(atom) * (Tile::unit_k / 32));
+      } else {
+        to.x[t].scale = device::neutral_scales;
+      }
+    }
+  }
+
+  /// Place of a lane's four sums of a part (a row tile's sums of a token tile) that wave `wave` has.
+  __device__ __forceinline__ std::byte* part(unsigned wave, unsigned index) const noexcept {
+    return partial_sums_ + 1024 * (wave * (Tile::row_tiles * Tile::token_tiles) + index) + 16 * lane_;
+  }
+
+  __device__ __forceinline__ void meet(const accumulators (&sum)[Tile::row_tiles][Tile::token_tiles]) const noexcept {
+#pragma unroll
+    for (int m = 0; m < Tile::row_tiles; ++m)
+#pragma unroll
+      for (int t = 0; t < Tile::token_tiles; ++t)
+        device::write_chunk(part(wave_, static_cast<unsigned>(m * Tile::token_tiles + t)),
+                            device::bits_as<device::u32x4>(sum[m][t]));
+    device::meet_block();
+  }
+
+  /// Every wave stores each fourth part, added up in the order of waves.
+  __device__ __forceinline__ void store() const noexcept {
+    const quad_store output(params_, piece_.expert, whole_scale_of_x<Tile>(params_.args));
+    for (unsigned index = wave_; index < Tile::row_tiles * Tile::token_tiles; index += waves) {
+      const auto first = static_cast<std::int32_t>(16 * (index / Tile::token_tiles));
+      const auto token = static_cast<std::int32_t>(16 * (index % Tile::token_tiles) + lane_ % 16);
+      const std::int32_t n = 16 * piece_.first_atom + first + static_cast<std::int32_t>(4 * (lane_ / 16));
+      const row_target target = target_in(params_, piece_, token, first == 0 && lane_ < 16);
+      if (n >= params_.args.n) continue;
+      const device::f32x4 bias = output.bias(n);
+      device::f32x4 sum = device::bits_as<device::f32x4>(device::read_chunk(part(0, index)));
+#pragma unroll
+      for (unsigned w = 1; w < waves; ++w) sum += device::bits_as<device::f32x4>(device::read_chunk(part(w, index)));
+      output.choose([&]<store_kind Kind, activation Act>()
+                        __attribute__((always_inline)) { output.template store<Kind, Act>(target, n, sum, bias); });
+    }
+  }
+
+  const ogs_params& params_;
+  const work_piece& piece_;
+  std::byte* partial_sums_;
+  unsigned lane_;
+  std::uint32_t wave_;
+  std::int32_t k_atoms_;
+  std::int32_t next_;  // atom of 128 K to be loaded
+  device::buffer w_;
+  device::buffer x_;
+  device::buffer x_scales_;
+  std::uint32_t row_byte_[Tile::token_tiles];
+  std::uint32_t row_scales_[Tile::token_tiles];
+};
+
+/// A block to a tile; the grid may be larger than there are tiles.
+template <class Tile>
+__global__ void __attribute__((amdgpu_flat_work_group_size(Tile::threads, Tile::threads),
+                               amdgpu_waves_per_eu(Tile::waves_per_simd)))
+matmul_ogs_mfma_few(const ogs_params params) {
+  if constexpr (device::compiles_for(Tile::arch)) {
+    __shared__ alignas(128) std::byte partial_sums[Tile::plan.total_bytes()];
+    const work_piece piece = work_of_block<Tile>(params);
+    if (piece.rows == 0) return;
+    few_rows_block<Tile>(params, piece, partial_sums).run();
+  }
+}
+
+}  // namespace tilefit::inline v0::kernels

@@ -1,0 +1,98 @@
+// L5: what a block of the AMD kernels works on: which tile, where its weights and rows lie.
+// Knows: the order of tiles over dies, buffers of W and X.
+// Must not know: how anything is multiplied.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../detail/config.hpp"
+#include "../detail/math.hpp"
+#include "../device/hip/memory.cuh"
+#include "../device/hip/wave.cuh"
+#include "../dtype.hpp"
+#include "../weight_layout.hpp"
+#include "mfma_tile.hpp"
+#include "ogs_params.hpp"
+#include "schedule.hpp"
+#include "store_rows.cuh"
+#include "tile_walk.cuh"
+
+namespace tilefit::inline v0::kernels {
+
+/// The tile of this block, or one without rows: grids are as large as they may have to be.
+template <class Tile>
+__device__ __forceinline__ work_piece work_of_block(const ogs_params& params) noexcept {
+  const matmul_args& args = params.args;
+  tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
+                 params.atoms, Tile::slab_atoms);
+  const std::int32_t tiles = walk.total();
+  const auto block = static_cast<std::int32_t>(device::block_of_grid());
+  work_piece piece;
+  if (block < tiles) walk.find(tile_of_block(block, tiles, Tile::flags.xcd_swizzle), piece);
+  return piece;
+}
+
+/// Atoms of 128 K.
+__device__ __forceinline__ std::int32_t k_atoms_of(const matmul_args& args) noexcept {
+  return static_cast<std::int32_t>((args.k + 127) / 128);
+}
+
+/// Weights of an expert from atom `atom` (16 rows) on, up to the end of its group of 64 rows.
+template <class Tile>
+__device__ __forceinline__ device::buffer weights_from(const matmul_args& args, std::int32_t expert,
+                                                       std::int32_t atom) noexcept {
+  const std::int64_t group_bytes = std::int64_t{k_atoms_of(args)} * Tile::group_step_bytes;
+  const std::int64_t skipped = atom % 4 * Tile::atom_bytes;
+  const std::int64_t at =
+      expert * bytes_per_expert(weight_layout::mfma_m16k128, args.n, args.k) + atom / 4 * group_bytes + skipped;
+  return {static_cast<const std::byte*>(args.w.data) + at, group_bytes - skipped};
+}
+
+/// All of X, and its block scales.
+template <class Tile>
+__device__ __forceinline__ device::buffer values_of_x(const matmul_args& args) noexcept {
+  return {args.x.data, args.x.rows * args.x.row_stride * Tile::x_bits / 8};
+}
+__device__ __forceinline__ device::buffer scales_of_x(const matmul_args& args) noexcept {
+  return {args.x.block_scales, args.x.rows * args.x.block_scale_stride};
+}
+
+/// Row of X of row `row` of the tile, -1 = absent.
+__device__ __forceinline__ std::int32_t source_of(const matmul_args& args, const work_piece& piece,
+                                                  std::int32_t row) noexcept {
+  if (row >= piece.rows) return -1;
+  const std::int32_t sorted = piece.first_row + row;
+  return args.gather_indx == nullptr ? sorted : args.gather_indx[sorted];
+}
+
+/// Bytes from the start of X to a row, `outside` for an absent one.
+template <class Tile>
+__device__ __forceinline__ std::uint32_t byte_of_row(const matmul_args& args, std::int32_t source) noexcept {
+  const auto row_bytes = static_cast<std::uint32_t>(args.x.row_stride) * Tile::x_bits / 8;
+  return source < 0 ? device::buffer::outside : static_cast<std::uint32_t>(source) * row_bytes;
+}
+__device__ __forceinline__ std::uint32_t scales_of_row(const matmul_args& args, std::int32_t source) noexcept {
+  return source < 0 ? device::buffer::outside
+                    : static_cast<std::uint32_t>(source) * static_cast<std::uint32_t>(args.x.block_scale_stride);
+}
+
+/// Target of row `row` of the tile; tells `present` about it when `tells`.
+__device__ __forceinline__ row_target target_in(const ogs_params& params, const work_piece& piece, std::int32_t row,
+                                                bool tells) noexcept {
+  row_target target;
+  if (row < piece.rows) target = target_of(params.args, piece.first_row + row);
+  if (tells && params.present != nullptr && piece.first_atom == 0 && target.row >= 0) params.present[target.row] = 1;
+  return target;
+}
+
+/// What all of X is to be multiplied with.
+template <class Tile>
+__device__ __forceinline__ float whole_scale_of_x(const matmul_args& args) noexcept {
+  if constexpr (Tile::x == dtype::fp8_e4m3)
+    return args.x.scale == nullptr ? 1.0f : *args.x.scale;
+  else
+    return 1.0f;
+}
+
+}  // namespace tilefit::inline v0::kernels
