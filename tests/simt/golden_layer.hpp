@@ -71,6 +71,7 @@ class golden_layer {
   }
 
   bool same_experts = false;
+  std::int64_t rows() const noexcept { return rows_; }  ///< of both matmuls
 
   /// Both matmuls with one kernel; what went wrong, or nothing. 16-bit X: against the file. Both matmuls: against
   /// float64 of what they are given.

@@ -25,4 +25,8 @@ struct matmul_kernel {
 /// Every tile of the generic path, for BF16 and FP16 X.
 std::span<const matmul_kernel> generic_kernels();
 
+/// Every tile of the AMD path for gfx950 (all formats of X) and for gfx942 (BF16 and FP16).
+std::span<const matmul_kernel> gfx950_kernels();
+std::span<const matmul_kernel> gfx942_kernels();
+
 }  // namespace tilefit_simt
