@@ -22,19 +22,30 @@ struct mfma_registers {
 
 template <int Tile, int K>
 struct mfma_operands {
-  float a[Tile][K];
-  float b[Tile][K];  ///< turned around
+  double a[Tile][K];
+  double b[K][Tile];
 };
 
+/// sum[row][column] += a[row][k] * b[k][column] for K from `first` on, `count` of them. Columns innermost: then no sum
+/// waits for the one before it.
 template <int Tile, int K>
-__attribute__((no_sanitize("thread"))) inline void add_products(const mfma_operands<Tile, K>& of,
+__attribute__((no_sanitize("thread"))) inline void add_products(const mfma_operands<Tile, K>& of, int first, int count,
+                                                                double (&sum)[Tile][Tile]) noexcept {
+  for (int row = 0; row < Tile; ++row)
+    for (int k = first; k < first + count; ++k) {
+      const double left = of.a[row][k];
+      for (int column = 0; column < Tile; ++column) sum[row][column] += left * of.b[k][column];
+    }
+}
+
+/// Adds a result to the lanes' accumulators.
+template <int Tile>
+__attribute__((no_sanitize("thread"))) inline void add_to_lanes(const double (&sum)[Tile][Tile],
                                                                 const mfma_registers* const (&lanes)[64]) noexcept {
   for (int lane = 0; lane < 64; ++lane)
     for (int i = 0; i < Tile * Tile / 64; ++i) {
       const matrix_at at = mfma_result_at(Tile, lane, i);
-      double sum = 0;
-      for (int k = 0; k < K; ++k) sum += double{of.a[at.row][k]} * double{of.b[at.column][k]};
-      lanes[lane]->sum[i] = static_cast<float>(double{lanes[lane]->sum[i]} + sum);
+      lanes[lane]->sum[i] = static_cast<float>(double{lanes[lane]->sum[i]} + sum[at.row][at.column]);
     }
 }
 
@@ -53,10 +64,12 @@ __attribute__((no_sanitize("thread"))) inline void model_mfma_16bit(const mfma_r
   for (int lane = 0; lane < 64; ++lane)
     for (int i = 0; i < Count; ++i) {
       const int row = mfma_operand_row(Tile, lane), k = mfma_16bit_k_at(Tile, Count, lane, i);
-      of.a[row][k] = number_of_half<X>(lanes[lane]->a, i);
-      of.b[row][k] = number_of_half<X>(lanes[lane]->b, i);
+      of.a[row][k] = double{number_of_half<X>(lanes[lane]->a, i)};
+      of.b[k][row] = double{number_of_half<X>(lanes[lane]->b, i)};
     }
-  add_products(of, lanes);
+  double sum[Tile][Tile] = {};
+  add_products(of, 0, Count * 64 / Tile, sum);
+  add_to_lanes(sum, lanes);
 }
 
 template <int Bits>
@@ -80,21 +93,24 @@ __attribute__((no_sanitize("thread"))) inline void model_mfma_scaled(const mfma_
     for (int i = 0; i < 32; ++i) {
       const int row = mfma_operand_row(Tile, lane);
       const int k_a = mfma_scaled_k_at(Tile, BitsOfA, lane, i), k_b = mfma_scaled_k_at(Tile, BitsOfB, lane, i);
-      of.a[row][k_a] = number_of_small<BitsOfA>(lanes[lane]->a, i);
-      of.b[row][k_b] = number_of_small<BitsOfB>(lanes[lane]->b, i);
+      of.a[row][k_a] = double{number_of_small<BitsOfA>(lanes[lane]->a, i)};
+      of.b[k_b][row] = double{number_of_small<BitsOfB>(lanes[lane]->b, i)};
     }
-  for (int lane = 0; lane < 64; ++lane)
-    for (int i = 0; i < Tile * Tile / 64; ++i) {
-      const matrix_at at = mfma_result_at(Tile, lane, i);
-      double sum = double{lanes[lane]->sum[i]};
-      for (int block = 0; block < k_size / 32; ++block) {
-        double part = 0;
-        for (int k = 32 * block; k < 32 * block + 32; ++k) part += double{of.a[at.row][k]} * double{of.b[at.column][k]};
-        sum += part * double{scale(lanes[mfma_scale_lane_at(Tile, at.row, block)]->scale_a, byte_a)} *
-               double{scale(lanes[mfma_scale_lane_at(Tile, at.column, block)]->scale_b, byte_b)};
-      }
-      lanes[lane]->sum[i] = static_cast<float>(sum);
+  double sum[Tile][Tile] = {};
+  for (int block = 0; block < k_size / 32; ++block) {
+    double part[Tile][Tile] = {};
+    add_products(of, 32 * block, 32, part);
+    double scale_a[Tile], scale_b[Tile];
+    for (int row = 0; row < Tile; ++row) {
+      const mfma_registers& lane = *lanes[mfma_scale_lane_at(Tile, row, block)];
+      scale_a[row] = double{scale(lane.scale_a, byte_a)};
+      scale_b[row] = double{scale(lane.scale_b, byte_b)};
     }
+    for (int row = 0; row < Tile; ++row)
+      for (int column = 0; column < Tile; ++column)
+        sum[row][column] += part[row][column] * scale_a[row] * scale_b[column];
+  }
+  add_to_lanes(sum, lanes);
 }
 
 /// ds_read_b64_tr_b16, _b8, _b4: from[l] are the 8 bytes that lane l named, to[l] what it gets.

@@ -32,7 +32,7 @@ struct mma_registers {
 template <dtype X>
 __attribute__((no_sanitize("thread"))) inline void model_mma_m16n8k16(
     const mma_registers* const (&lanes)[32]) noexcept {
-  double a[16][16], b[8][16];  // b turned around
+  double a[16][16], b[16][8], sum[16][8] = {};
   for (int lane = 0; lane < 32; ++lane) {
     for (int i = 0; i < 8; ++i) {
       const device::element_place at = device::mma_a_place(lane, i);
@@ -40,15 +40,17 @@ __attribute__((no_sanitize("thread"))) inline void model_mma_m16n8k16(
     }
     for (int i = 0; i < 4; ++i) {
       const device::element_place at = device::mma_b_place(lane, i);
-      b[at.column][at.row] = double{half_of<X>(lanes[lane]->b[i / 2], i % 2)};
+      b[at.row][at.column] = double{half_of<X>(lanes[lane]->b[i / 2], i % 2)};
     }
   }
+  // Columns innermost: then no sum waits for the one before it.
+  for (int row = 0; row < 16; ++row)
+    for (int k = 0; k < 16; ++k)
+      for (int column = 0; column < 8; ++column) sum[row][column] += a[row][k] * b[k][column];
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < 4; ++i) {
       const device::element_place at = device::mma_c_place(lane, i);
-      double sum = 0;
-      for (int k = 0; k < 16; ++k) sum += a[at.row][k] * b[at.column][k];
-      lanes[lane]->sum[i] = static_cast<float>(double{lanes[lane]->sum[i]} + sum);
+      lanes[lane]->sum[i] = static_cast<float>(double{lanes[lane]->sum[i]} + sum[at.row][at.column]);
     }
 }
 
