@@ -3,7 +3,7 @@
 // streams, how arguments are checked.
 //
 // X goes straight from memory into LDS, swizzled on its way by the lanes' addresses. W goes to registers: no two waves
-// of a block need the same rows. Both are one step ahead (W at most `ring` units), and a step costs one barrier: behind
+// of a block need the same rows. X is one step ahead and W three units, and a step costs one barrier: behind
 // it the stage to multiply is there for all waves, and the other one may be filled. What lies behind the end of K is
 // asked for outside its buffer: it brings zeros and costs no traffic, and the number of loads under way is known while
 // compiling. Two blocks share a CU, so that one multiplies while the other waits, starts or stores.
@@ -28,7 +28,9 @@ class many_rows_block {
   static_assert(!Tile::few_rows);
   using accumulators = device::mfma_accumulators<Tile::tile>;
   static constexpr int token_tiles = Tile::token_tiles;
-  static constexpr int ring_units = detail::min(Tile::step_units, 4);
+  /// Units of W that are held: the one that is multiplied, and three on their way. Both steps of a round of the main
+  /// loop use them in turn, without a copy from one to another, which would have to wait for what it copies.
+  static constexpr int ring_units = 4;
   /// One step of X in LDS.
   struct stage {
     std::byte* values;
@@ -50,13 +52,13 @@ class many_rows_block {
     find_rows();
     begin_copy(even, 0);
 #pragma unroll
-    for (int u = 0; u < ring_units; ++u) load(ring_[u], 0, u);
+    for (int u = 0; u < ring_units - 1; ++u) load(ring_[u], 0, u);
     accumulators sum[Tile::row_tiles][token_tiles] = {};
     end_copy(even);
     for (std::int32_t step = 0;;) {
-      multiply_step(even, odd, step, sum);
+      multiply_step<0>(even, odd, step, sum);
       if (++step == params_.steps) break;
-      multiply_step(odd, even, step, sum);
+      multiply_step<Tile::step_units>(odd, even, step, sum);
       if (++step == params_.steps) break;
     }
     store(sum);
@@ -96,13 +98,16 @@ class many_rows_block {
 
   /// Asks for X of a step.
   __device__ __forceinline__ void begin_copy(const stage& to, std::int32_t step) noexcept {
+    // Without the word that it is the same in all lanes, the compiler may count steps in a vector register and then go
+    // through the lanes one by one.
+    const std::uint32_t at = device::uniform(static_cast<std::uint32_t>(step) * Tile::x_row_bytes);
+    const std::uint32_t first_block = device::uniform(static_cast<std::uint32_t>(step) * Tile::step_blocks);
     const auto k_bytes = static_cast<std::int32_t>(params_.args.k) * Tile::x_bits / 8;
     const std::int32_t left = k_bytes - step * Tile::x_row_bytes;
 #pragma unroll
     for (unsigned i = 0; i < Tile::x_copies; ++i) {
       const bool inside = static_cast<std::int32_t>(16 * copied_chunk(i)) < left;
       const std::uint32_t from = inside ? copied_byte_[i] : device::buffer::outside;
-      const auto at = static_cast<std::uint32_t>(step) * Tile::x_row_bytes;
       if constexpr (Tile::lds_direct)
         x_.load_chunk_to_lds(copied_rows(to, i), from, at);
       else
@@ -116,7 +121,7 @@ class many_rows_block {
         const std::uint32_t row = scales_byte_[Tile::scale_copied_row(i) / 64];
         x_scales_.load_byte_to_lds(to.scales + 4 * Tile::scale_copied_word(wave_, i),
                                    static_cast<std::int32_t>(block) < blocks_left ? row : device::buffer::outside,
-                                   static_cast<std::uint32_t>(step) * Tile::step_blocks + block);
+                                   first_block + block);
       }
     }
     device::keep_order();
@@ -141,10 +146,13 @@ class many_rows_block {
     to.load(w_, lane_, detail::min(from / 2 + ahead / 2, k_atoms_ - 1), ahead % 2, 0);
   }
 
-  /// Multiplies the step that lies in `now`, while the next one is on its way to `next`.
+  /// Multiplies the step that lies in `now`, while the next one is on its way to `next`. `FirstUnit`: of the step, in a
+  /// round of the main loop.
+  template <unsigned FirstUnit>
   __device__ __forceinline__ void multiply_step(const stage& now, const stage& next, std::int32_t step,
                                                 accumulators (&sum)[Tile::row_tiles][token_tiles]) noexcept {
-    if constexpr (Tile::lds_direct) device::wait_loads<ring_units * 2 * Tile::row_tiles>();
+    if constexpr (Tile::lds_direct)
+      device::wait_loads<detail::min(Tile::step_units, ring_units - 1) * 2 * Tile::row_tiles>();
     device::meet_block();
     begin_copy(next, step + 1);
     // Chunk c of a row lies at place c ^ (row % 16): the parts of c that come from the unit, the lane and the chunk
@@ -155,12 +163,13 @@ class many_rows_block {
     const unsigned scale_byte = 4 * row + 4 * Tile::flags.block_m * group;
 #pragma unroll
     for (unsigned u = 0; u < Tile::step_units; ++u) {
-      packed_weights<Tile>& w = ring_[u % ring_units];
-      packed_weights<Tile> later;
-      load(later, step * Tile::step_units, static_cast<int>(u) + ring_units);
-      device::keep_loads_and_products();
+      const packed_weights<Tile>& w = ring_[(FirstUnit + u) % ring_units];
+      load(ring_[(FirstUnit + u + ring_units - 1) % ring_units], step * Tile::step_units,
+           static_cast<int>(u) + ring_units - 1);
+      // Widening may begin early. A scale that is only moved to its place may not: it would be waited for.
+      device::keep_loads_and_products<!Tile::scaled>();
       multiply_unit(
-          w,
+          w, lane_,
           [&](int t, int i) {
             const unsigned chunk_byte = u * Tile::x_unit_bytes + Tile::x_chunk_byte(0, static_cast<unsigned>(i));
             return device::read_chunk(now.values + (lane_byte ^ chunk_byte) + 32 * Tile::x_row_bytes * t);
@@ -172,7 +181,6 @@ class many_rows_block {
               return device::neutral_scales;
           },
           sum);
-      w = later;
     }
     end_copy(next);
   }

@@ -96,9 +96,10 @@ class few_rows_block {
 #pragma unroll
     for (int s = 0; s < Tile::stages; ++s) {
       multiply_unit(
-          ring[s].w, [&](int t, int i) { return ring[s].x[t].chunks[i]; }, [&](int t) { return ring[s].x[t].scale; },
-          sum);
+          ring[s].w, lane_, [&](int t, int i) { return ring[s].x[t].chunks[i]; },
+          [&](int t) { return ring[s].x[t].scale; }, sum);
       if constexpr (More) {
+        device::keep_order();  // so that new words come to where the old ones were
         load_weights(ring[s], next_);
         load_tokens(ring[s], next_);
         next_ += waves;
@@ -120,14 +121,14 @@ class few_rows_block {
 #pragma unroll
       for (unsigned i = 0; i < Tile::x_chunks; ++i) {
         const bool inside = static_cast<std::int32_t>(Tile::x_chunk_k(group, i)) < left;
-        to.x[t].chunks[i] =
-            x_.load_chunk(inside ? row_byte_[t] + Tile::x_chunk_byte(group, 0) : device::buffer::outside,
-                          static_cast<std::uint32_t>(atom) * Tile::x_unit_bytes, Tile::x_chunk_byte(0, i));
+        to.x[t].chunks[i] = x_.load_chunk(
+            inside ? row_byte_[t] + Tile::x_chunk_byte(group, 0) : device::buffer::outside,
+            device::uniform(static_cast<std::uint32_t>(atom) * Tile::x_unit_bytes), Tile::x_chunk_byte(0, i));
       }
       if constexpr (has_block_scales(Tile::x)) {
         const bool inside = static_cast<std::int32_t>(32 * group) < left;
         to.x[t].scale = x_scales_.load_byte(inside ? row_scales_[t] + group : device::buffer::outside,
-                                            static_cast<std::uint32_t>(atom) * (Tile::unit_k / 32));
+                                            device::uniform(static_cast<std::uint32_t>(atom) * (Tile::unit_k / 32)));
       } else {
         to.x[t].scale = device::neutral_scales;
       }

@@ -17,11 +17,12 @@ __device__ __forceinline__ void keep_order() noexcept {
   __builtin_amdgcn_sched_barrier(0);
 }
 
-/// Loads from memory, stores and matrix instructions keep to their side of this place; other arithmetic and reads of
-/// LDS may be moved across. No instruction.
+/// Loads from memory, stores and matrix instructions keep to their side of this place, and vector arithmetic unless it
+/// may be moved; scalar arithmetic and reads of LDS may be moved across. No instruction.
+template <bool MovesArithmetic>
 __device__ __forceinline__ void keep_loads_and_products() noexcept {
   constexpr int vector = 0x2, scalar = 0x4, lds = 0x80 | 0x100 | 0x200;
-  __builtin_amdgcn_sched_barrier(vector | scalar | lds);
+  __builtin_amdgcn_sched_barrier(scalar | lds | (MovesArithmetic ? vector : 0));
 }
 
 /// Waits until at most `Loads` of this wave's loads from memory (LDS-direct ones included; they land in order) are
