@@ -68,6 +68,7 @@ constexpr bool compiles_for(arch_id) noexcept { return true; }
 // --- sync.cuh ---
 
 inline void keep_order() noexcept {}
+template <bool MovesArithmetic = true>
 inline void keep_loads_and_products() noexcept {}
 template <int Priority>
 inline void set_priority() noexcept {}
@@ -249,6 +250,11 @@ inline void multiply_scaled(mfma_accumulators<Tile>& sum, u32x4 a, std::uint32_t
 }
 
 // --- numbers.cuh ---
+
+/// `count` bits (less than 32) of a word from bit `first` on.
+constexpr std::uint32_t bit_field(std::uint32_t word, unsigned first, unsigned count) noexcept {
+  return word >> first & ((1u << count) - 1);
+}
 
 /// E2M1 codes times 2^(e8m0 - 127), rounded to X: eight of a word at a time.
 template <dtype X>
