@@ -7,6 +7,7 @@ include(${CMAKE_CURRENT_LIST_DIR}/setup.cmake)
 
 tilefit_need_for_building()
 tilefit_need(HEADER NAME catch2/catch_all.hpp catch2/catch.hpp FOR "the tests" PACKAGE catch2)
+tilefit_need(HEADER NAME boost/context/detail/fcontext.hpp FOR "kernels on the CPU" PACKAGE libboost-context-dev OPTIONAL)
 tilefit_need(PROGRAM NAME clang++-14 FOR "second compiler" PACKAGE clang-14 OPTIONAL)
 tilefit_need(PROGRAM NAME clang++-22 FOR "third compiler, and gfx950 code" PACKAGE clang-22 lld-22 llvm-22 OPTIONAL)
 tilefit_need(PROGRAM NAME clang-offload-bundler-22 FOR "joins gfx950 and host code" PACKAGE clang-tools-22 OPTIONAL)

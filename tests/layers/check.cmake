@@ -34,6 +34,7 @@ set(exceptions
   "^(explain|detail/explain_[a-z]+)\\.hpp <fmt/.*>$"
   "^c\\.h <std(int|def|bool)\\.h>$"
   "^(device|kernels|host)/.* <(immintrin|arm_neon)\\.h>$"
+  "^device/simt/fiber\\.hpp <boost/context/.*>$"
   "^(device/cuda/.*|.*\\.cuh) <cuda[a-z0-9_]*\\.(h|hpp)>$"
   "^(device/hip/.*|.*\\.cuh) <hip/.*>$")
 

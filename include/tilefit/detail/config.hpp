@@ -50,3 +50,9 @@
 #else
 #define TILEFIT_ARRIVING_LANES 1
 #endif
+
+/// Lanes of a warp for kernels that a host compiler makes ready for the CPU executor (device/simt): 32 as NVIDIA has
+/// them, or with -D TILEFIT_SIMT_LANES=64 those of AMD's waves. The same in all files of a program.
+#if !defined(TILEFIT_SIMT_LANES)
+#define TILEFIT_SIMT_LANES 32
+#endif

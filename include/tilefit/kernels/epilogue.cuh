@@ -9,8 +9,7 @@
 #include <cstdint>
 
 #include "../detail/config.hpp"
-#include "../device/cuda/compiler.cuh"
-#include "../device/cuda/mma.cuh"
+#include "../device/ops.cuh"
 #include "../matmul_args.hpp"
 #include "ogs_params.hpp"
 #include "store_rows.cuh"

@@ -8,9 +8,8 @@
 
 #include "../detail/config.hpp"
 #include "../detail/math.hpp"
-#include "../device/cuda/compiler.cuh"
-#include "../device/cuda/copy.cuh"
 #include "../device/cuda/lanes.hpp"
+#include "../device/ops.cuh"
 #include "../opt_flags.hpp"
 #include "../smem_plan.hpp"
 #include "epilogue.cuh"

@@ -14,11 +14,7 @@
 
 #include "../detail/config.hpp"
 #include "../detail/math.hpp"
-#include "../device/hip/memory.cuh"
-#include "../device/hip/mfma.cuh"
-#include "../device/hip/sync.cuh"
-#include "../device/hip/target.cuh"
-#include "../device/hip/wave.cuh"
+#include "../device/ops.cuh"
 #include "mfma_epilogue.cuh"
 #include "mfma_operands.cuh"
 #include "mfma_tile.hpp"
@@ -234,10 +230,10 @@ template <class Tile>
 __global__ void __attribute__((amdgpu_flat_work_group_size(Tile::threads, Tile::threads),
                                amdgpu_waves_per_eu(Tile::waves_per_simd))) matmul_ogs_mfma(const ogs_params params) {
   if constexpr (device::compiles_for(Tile::arch)) {
-    __shared__ alignas(1024) std::byte even_stage[Tile::x_stage_bytes];
-    __shared__ alignas(1024) std::byte odd_stage[Tile::x_stage_bytes];
-    __shared__ alignas(16) std::byte even_scales[Tile::scale_stage_bytes];
-    __shared__ alignas(16) std::byte odd_scales[Tile::scale_stage_bytes];
+    std::byte* const even_stage = device::shared_array<Tile::x_stage_bytes, 0, 1024>();
+    std::byte* const odd_stage = device::shared_array<Tile::x_stage_bytes, 1, 1024>();
+    std::byte* const even_scales = device::shared_array<Tile::scale_stage_bytes, 2, 16>();
+    std::byte* const odd_scales = device::shared_array<Tile::scale_stage_bytes, 3, 16>();
     const work_piece piece = work_of_block<Tile>(params);
     if (piece.rows == 0) return;
     many_rows_block<Tile>(params, piece).run({even_stage, even_scales}, {odd_stage, odd_scales});

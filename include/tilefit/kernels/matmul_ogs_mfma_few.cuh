@@ -12,11 +12,7 @@
 #include <cstdint>
 
 #include "../detail/config.hpp"
-#include "../device/hip/memory.cuh"
-#include "../device/hip/mfma.cuh"
-#include "../device/hip/sync.cuh"
-#include "../device/hip/target.cuh"
-#include "../device/hip/wave.cuh"
+#include "../device/ops.cuh"
 #include "mfma_epilogue.cuh"
 #include "mfma_operands.cuh"
 #include "mfma_tile.hpp"
@@ -192,7 +188,7 @@ __global__ void __attribute__((amdgpu_flat_work_group_size(Tile::threads, Tile::
                                amdgpu_waves_per_eu(Tile::waves_per_simd)))
 matmul_ogs_mfma_few(const ogs_params params) {
   if constexpr (device::compiles_for(Tile::arch)) {
-    __shared__ alignas(128) std::byte partial_sums[Tile::plan.total_bytes()];
+    std::byte* const partial_sums = device::shared_array<Tile::plan.total_bytes(), 0, 128>();
     const work_piece piece = work_of_block<Tile>(params);
     if (piece.rows == 0) return;
     few_rows_block<Tile>(params, piece, partial_sums).run();

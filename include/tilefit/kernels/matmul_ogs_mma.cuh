@@ -14,9 +14,7 @@
 
 #include "../detail/config.hpp"
 #include "../detail/math.hpp"
-#include "../device/cuda/compiler.cuh"
-#include "../device/cuda/copy.cuh"
-#include "../device/cuda/launch_control.cuh"
+#include "../device/ops.cuh"
 #include "epilogue.cuh"
 #include "generic_copier.cuh"
 #include "generic_tile.hpp"
@@ -227,11 +225,10 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_sm)
   constexpr bool wanted = true;
 #endif
   if constexpr (wanted) {
-    extern __shared__ __align__(1024) std::byte shared[];
     prefetch_rows(params);
     device::let_next_grid_start();
     device::wait_for_previous_grid();
-    generic_block<Tile>(params, {{shared}}, threadIdx.x).run();
+    generic_block<Tile>(params, {{device::dynamic_shared_memory()}}, threadIdx.x).run();
   }
 }
 

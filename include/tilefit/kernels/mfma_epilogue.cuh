@@ -5,8 +5,7 @@
 
 #include <cstdint>
 
-#include "../device/hip/types.cuh"
-#include "../device/numbers.cuh"
+#include "../device/ops.cuh"
 #include "../matmul_args.hpp"
 #include "ogs_params.hpp"
 #include "store_rows.cuh"

@@ -6,10 +6,7 @@
 #include <cstdint>
 
 #include "../device/hip/lanes.hpp"
-#include "../device/hip/memory.cuh"
-#include "../device/hip/mfma.cuh"
-#include "../device/hip/numbers.cuh"
-#include "../device/hip/wave.cuh"
+#include "../device/ops.cuh"
 #include "../dtype.hpp"
 #include "mfma_tile.hpp"
 
@@ -41,7 +38,7 @@ struct packed_weights {
     if constexpr (Tile::scaled)
       return scale_words[m] >> (lane % 4 * 8);
     else
-      return __builtin_amdgcn_ubfe(scale_words[m], lane % 4 * 8, 8);
+      return device::bit_field(scale_words[m], lane % 4 * 8, 8);
   }
 };
 
@@ -76,8 +73,9 @@ __device__ __forceinline__ void multiply_unit(
 #pragma unroll
     for (int t = 0; t < Tile::token_tiles; ++t) {
       const device::u32x4 low = x(t, 0);
-      device::u32x8 right = {low[0], low[1], low[2], low[3], 0, 0, 0, 0};
-      if constexpr (Tile::x_chunks == 2) right.hi = x(t, 1);
+      device::u32x4 high = {};
+      if constexpr (Tile::x_chunks == 2) high = x(t, 1);
+      const device::u32x8 right = device::joined(low, high);
       const std::uint32_t scale = scale_of_x(t);
 #pragma unroll
       for (int m = 0; m < Tile::row_tiles; ++m)

@@ -5,8 +5,7 @@
 
 #include <cstdint>
 
-#include "../device/hip/numbers.cuh"
-#include "../device/hip/wave.cuh"
+#include "../device/ops.cuh"
 #include "../dtype.hpp"
 #include "../matmul_args.hpp"
 

@@ -8,8 +8,7 @@
 
 #include "../detail/config.hpp"
 #include "../detail/math.hpp"
-#include "../device/hip/memory.cuh"
-#include "../device/hip/wave.cuh"
+#include "../device/ops.cuh"
 #include "../dtype.hpp"
 #include "../weight_layout.hpp"
 #include "mfma_tile.hpp"

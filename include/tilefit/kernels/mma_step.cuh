@@ -8,7 +8,7 @@
 
 #include "../detail/config.hpp"
 #include "../device/cuda/lanes.hpp"
-#include "../device/cuda/mma.cuh"
+#include "../device/ops.cuh"
 #include "../dtype.hpp"
 #include "widen.cuh"
 

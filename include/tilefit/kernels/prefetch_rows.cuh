@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../device/cuda/copy.cuh"
+#include "../device/ops.cuh"
 #include "ogs_params.hpp"
 
 namespace tilefit::inline v0::kernels {

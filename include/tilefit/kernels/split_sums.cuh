@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "../detail/config.hpp"
-#include "../device/cuda/barrier.cuh"
+#include "../device/ops.cuh"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "../detail/config.hpp"
-#include "../device/numbers.cuh"
+#include "../device/ops.cuh"
 #include "../matmul_args.hpp"
 #include "ogs_params.hpp"
 

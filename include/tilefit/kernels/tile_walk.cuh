@@ -7,7 +7,7 @@
 
 #include "../detail/config.hpp"
 #include "../detail/math.hpp"
-#include "../device/wave.cuh"
+#include "../device/ops.cuh"
 #include "schedule.hpp"
 
 namespace tilefit::inline v0::kernels {

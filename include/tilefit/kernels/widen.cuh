@@ -10,7 +10,7 @@
 
 #include "../detail/bits.hpp"
 #include "../detail/config.hpp"
-#include "../device/cuda/mma.cuh"
+#include "../device/ops.cuh"
 #include "../dtype.hpp"
 #include "../float_formats.hpp"
 #include "../fp4_widening.hpp"

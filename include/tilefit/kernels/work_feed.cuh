@@ -8,7 +8,7 @@
 
 #include "../detail/config.hpp"
 #include "../detail/math.hpp"
-#include "../device/cuda/compiler.cuh"
+#include "../device/ops.cuh"
 #include "ogs_params.hpp"
 #include "schedule.hpp"
 #include "tile_walk.cuh"

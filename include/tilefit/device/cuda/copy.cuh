@@ -3,11 +3,18 @@
 // Source: PTX ISA, "Data Movement and Conversion Instructions: Asynchronous copy".
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "../../detail/config.hpp"
 
 namespace tilefit::inline v0::device {
+
+/// The block's dynamic shared memory, at a multiple of 1,024 bytes.
+__device__ inline std::byte* dynamic_shared_memory() noexcept {
+  extern __shared__ __align__(1024) std::byte dynamic_shared_bytes[];
+  return dynamic_shared_bytes;
+}
 
 /// Address of a pointer into the shared window, as PTX instructions take it.
 __device__ inline std::uint32_t shared_address(const void* pointer) noexcept {

@@ -85,6 +85,13 @@ __device__ __forceinline__ u32x2 read_transposed_4bit(const std::byte* from) noe
 }
 #endif
 
+/// An array of LDS of its own, known by its number.
+template <std::size_t Bytes, int Number = 0, std::size_t Alignment = 1024>
+__device__ __forceinline__ std::byte* shared_array() noexcept {
+  __shared__ alignas(Alignment) std::byte bytes[Bytes];
+  return bytes;
+}
+
 /// 4 or 16 bytes from LDS, aligned. ds_read_b32, ds_read_b128.
 __device__ __forceinline__ std::uint32_t read_word(const std::byte* from) noexcept {
   return *(lds_pointer<const std::uint32_t>)(from);

@@ -31,6 +31,11 @@ __device__ __forceinline__ float low_of_pair(std::uint32_t pair) noexcept {
     return static_cast<float>(bits_as<fp16x2>(pair)[0]);
 }
 
+/// `count` bits (less than 32) of a word from bit `first` on. v_bfe_u32.
+__device__ __forceinline__ std::uint32_t bit_field(std::uint32_t word, unsigned first, unsigned count) noexcept {
+  return __builtin_amdgcn_ubfe(word, first, count);
+}
+
 /// The smaller and the larger of two numbers; NaN when `a` is NaN. (`b` is a limit, which is a number.)
 __device__ __forceinline__ float smaller(float a, float b) noexcept { return a > b ? b : a; }
 __device__ __forceinline__ float larger(float a, float b) noexcept { return a < b ? b : a; }

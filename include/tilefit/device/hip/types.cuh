@@ -29,6 +29,11 @@ using i16x4 = short __attribute__((ext_vector_type(4)));
 template <class Object>
 using lds_pointer = __attribute__((address_space(3))) Object*;
 
+/// `low` in the lower half.
+__device__ __forceinline__ u32x8 joined(u32x4 low, u32x4 high) noexcept {
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+
 template <class To, class From>
 __device__ __forceinline__ To bits_as(const From& from) noexcept {
   static_assert(sizeof(To) == sizeof(From));

@@ -1,0 +1,67 @@
+// L4: the lanes of a warp or wave side by side, for lanes on a CPU: what kernels of both vendors share. Same names and
+// meaning as in device/hip/wave.cuh and its counterpart for CUDA.
+// Knows: TILEFIT_SIMT_LANES lanes that meet. Must not know: what is computed.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "../../detail/config.hpp"
+#include "language.hpp"
+#include "machine.hpp"
+
+namespace tilefit::inline v0::device {
+
+inline constexpr int wave_lanes = TILEFIT_SIMT_LANES;
+static_assert(wave_lanes == 32 || wave_lanes == 64);
+inline constexpr std::uint64_t whole_wave = wave_lanes == 64 ? ~std::uint64_t{0} : 0xFFFF'FFFFu;
+
+inline unsigned thread_of_block() noexcept { return threadIdx.x; }
+inline unsigned block_of_grid() noexcept { return blockIdx.x; }
+inline unsigned lane_of_wave() noexcept { return threadIdx.x % static_cast<unsigned>(wave_lanes); }
+
+template <class T>
+inline T hidden(T value) noexcept {
+  return value;
+}
+
+/// Lane 0's value.
+template <class T>
+inline T uniform(T value, const simt::site& where = simt::site::current()) {
+  return simt::take_from("a shuffle", whole_wave, value, 0, where);
+}
+inline int first_lane_with(bool mine, const simt::site& where = simt::site::current()) {
+  return std::countr_zero(simt::ballot(whole_wave, mine, where));
+}
+inline std::int32_t value_of_lane(std::int32_t value, int lane, const simt::site& where = simt::site::current()) {
+  return simt::take_from("a shuffle", whole_wave, value, lane, where);
+}
+inline std::int32_t value_from_below(std::int32_t value, int distance,
+                                     const simt::site& where = simt::site::current()) {
+  const int from = static_cast<int>(lane_of_wave()) - distance;
+  return simt::take_from("a shuffle", whole_wave, value, from < 0 ? static_cast<int>(lane_of_wave()) : from, where);
+}
+/// Of lane (this one ^ Mask).
+template <int Mask>
+inline std::int32_t value_of_neighbour(std::int32_t value, const simt::site& where = simt::site::current()) {
+  return simt::take_from("a shuffle", whole_wave, value, static_cast<int>(lane_of_wave()) ^ Mask, where);
+}
+/// Sum over each row of 16 lanes, in all of them; the order of additions is that of rotations by 8, 4, 2, 1.
+inline float sum_of_16_lanes(float value, const simt::site& where = simt::site::current()) {
+  const int lane = static_cast<int>(lane_of_wave());
+  for (int by = 8; by > 0; by /= 2)
+    value += simt::take_from("a shuffle", whole_wave, value, lane / 16 * 16 + (lane + 16 - by) % 16, where);
+  return value;
+}
+
+/// A block's dynamic shared memory, at a multiple of 1,024 bytes.
+inline std::byte* dynamic_shared_memory() noexcept { return simt::now.running->shared_memory(); }
+/// An array of shared memory of its own. Arrays lie one behind the other, as a block asks for them first.
+template <std::size_t Bytes, int Number = 0, std::size_t Alignment = 1024>
+inline std::byte* shared_array() {
+  static constexpr char name = 0;
+  return simt::now.running->shared_array(&name, Bytes, Alignment);
+}
+
+}  // namespace tilefit::inline v0::device

@@ -1,0 +1,230 @@
+// Whole layers computed by somebody else (tests/golden/README.md) in the executor: router on the CPU, both matmuls as
+// kernels. Knows: the files' tensors.
+// Must not know: tiles.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../support/catch.hpp"
+#include "matmul_case.hpp"
+#include "safetensors.hpp"
+#include "tilefit/routing.hpp"
+
+namespace tilefit_simt {
+
+inline constexpr int golden_experts = 8, golden_topk = 4;
+inline constexpr std::int64_t golden_width = 320;
+inline constexpr const char* golden_names[] = {"moe_layer_h320_e8.safetensors", "moe_layer_h320_e8_skew.safetensors"};
+
+inline bench::safetensors_file open_golden(const char* name) {
+  auto file = bench::safetensors_file::open(std::string(TILEFIT_GOLDEN_DIR) + "/" + name);
+  REQUIRE(file);
+  return std::move(*file);
+}
+
+/// A layer in watched memory.
+class golden_layer {
+  static constexpr int experts = golden_experts, topk = golden_topk;
+  static constexpr std::int64_t width = golden_width;
+
+ public:
+  /// X, and what comes between the matmuls, in `x_type`; what comes between is computed in BF16 (FP16) and rounded to
+  /// 8 and 4 bits by the CPU.
+  golden_layer(const bench::safetensors& contents, dtype x_type, weight_layout layout)
+      : type_(x_type), layout_(layout) {
+    const std::vector<float> hidden = widened(contents, "hidden_states");
+    tokens_ = static_cast<std::int64_t>(hidden.size()) / width;
+    rows_ = tokens_ * topk;
+    expected_ = read<float>(contents, "expected_output");
+    route(contents, hidden);
+    x_ = store_x(memory_, type_, hidden, tokens_, width, false);
+    const dtype between = type_ == dtype::fp16 ? dtype::fp16 : dtype::bf16;
+    between_ = memory_.take<std::uint16_t>(rows_ * width, "the intermediate", simt::memory_use::scratch);
+    parts_ = memory_.take<float>(rows_ * width, "parts", simt::memory_use::scratch);
+    present_ = memory_.take<std::uint8_t>(rows_, "present", simt::memory_use::flags);
+    gate_up_ = pack(contents, "gate_up_proj", 2 * width);
+    down_ = pack(contents, "down_proj", width);
+    first_ = {.m = rows_,
+              .n = 2 * width,
+              .k = width,
+              .experts = experts,
+              .x = x_.operand,
+              .w = {.data = gate_up_.packed, .layout = layout_},
+              .y = {.data = between_, .type = between, .rows = rows_, .row_stride = width},
+              .bias = gate_up_.bias,
+              .expert_offsets = offsets_,
+              .gather_indx = gather_,
+              .act = activation::swiglu};
+    second_ = {.m = rows_,
+               .n = width,
+               .k = width,
+               .experts = experts,
+               .w = {.data = down_.packed, .layout = layout_},
+               .y = {.data = parts_, .type = dtype::fp32, .rows = rows_, .row_stride = width},
+               .bias = down_.bias,
+               .expert_offsets = offsets_,
+               .scatter_indx = scatter_,
+               .gammas = gammas_};
+  }
+
+  bool same_experts = false;
+  std::int64_t rows() const noexcept { return rows_; }  ///< of both matmuls
+
+  /// Both matmuls with one kernel; what went wrong, or nothing. 16-bit X: against the file. Both matmuls: against
+  /// float64 of what they are given.
+  std::string run(const matmul_kernel& kernel, unsigned grid, const simt::grid_options& options) {
+    const std::size_t buffers = memory_.size();
+    std::fill_n(present_, rows_, std::uint8_t{0});
+    using enum kernels::store_kind;
+    std::string text = launch(kernel, first_, first_.y.type == dtype::bf16 ? bf16 : fp16, nullptr, grid, options);
+    text += compare(first_, x_.numbers, gate_up_.numbers);
+    std::vector<float> middle(static_cast<std::size_t>(rows_ * width));
+    for (std::size_t i = 0; i < middle.size(); ++i)
+      middle[i] = static_cast<float>(load_number(first_.y.type, between_, static_cast<std::int64_t>(i)));
+    const x_rows x = store_x(memory_, type_, middle, rows_, width, false);
+    second_.x = x.operand;
+    text += launch(kernel, second_, fp32, present_, grid, options);
+    text += compare(second_, x.numbers, down_.numbers);
+    if (bits_of(type_) == 16) text += compare_layer();
+    memory_.keep(buffers);
+    return text;
+  }
+
+ private:
+  struct weights {
+    const std::uint8_t* packed = nullptr;
+    const float* bias = nullptr;
+    std::vector<float> numbers;  ///< [experts, n, width]
+  };
+
+  template <class T>
+  static std::vector<T> read(const bench::safetensors& contents, const std::string& name) {
+    const bench::tensor_info* const tensor = contents.find(name);
+    REQUIRE(tensor != nullptr);
+    auto values = bench::copy_as<T>(*tensor);
+    REQUIRE(values);
+    return *values;
+  }
+  static std::vector<float> widened(const bench::safetensors& contents, const std::string& name) {
+    std::vector<float> wide;
+    for (const std::uint16_t code : read<std::uint16_t>(contents, name)) wide.push_back(bf16_to_float(code));
+    return wide;
+  }
+  template <class T>
+  T* place(const std::vector<T>& from, const char* name) {
+    T* const to = memory_.take<T>(static_cast<std::int64_t>(from.size()), name, simt::memory_use::input);
+    std::copy(from.begin(), from.end(), to);
+    return to;
+  }
+
+  weights pack(const bench::safetensors& contents, const std::string& name, std::int64_t n) {
+    const std::vector<std::uint8_t> blocks = read<std::uint8_t>(contents, name + "_blocks");
+    const std::vector<std::uint8_t> scales = read<std::uint8_t>(contents, name + "_scales");
+    auto* const packed =
+        memory_.take<std::uint8_t>(experts * bytes_per_expert(layout_, n, width), "W", simt::memory_use::input);
+    REQUIRE(shuffle_weights(layout_, {experts, n, width}, {blocks.data(), scales.data()}, {packed, nullptr}) ==
+            status_code::ok);
+    return {packed, place(widened(contents, name + "_bias"), "bias"), mxfp4_numbers(blocks, scales)};
+  }
+
+  void route(const bench::safetensors& contents, const std::vector<float>& hidden) {
+    const std::vector<float> router = widened(contents, "router_weight"), bias = widened(contents, "router_bias");
+    std::vector<float> logits;
+    for (std::int64_t token = 0; token < tokens_; ++token)
+      for (std::int64_t e = 0; e < experts; ++e) {
+        auto sum = static_cast<double>(bias[static_cast<std::size_t>(e)]);
+        for (std::int64_t i = 0; i < width; ++i)
+          sum += static_cast<double>(hidden[static_cast<std::size_t>(token * width + i)]) *
+                 static_cast<double>(router[static_cast<std::size_t>(e * width + i)]);
+        logits.push_back(static_cast<float>(sum));
+      }
+    std::vector<std::int32_t> index(static_cast<std::size_t>(rows_)), offsets(experts + 1), histogram(experts),
+        gather(index.size()), scatter(index.size()), map(experts);
+    std::vector<float> weight(index.size()), gammas(index.size());
+    REQUIRE(choose_experts<float>({tokens_, experts, topk}, logits, index, weight) == status_code::ok);
+    same_experts = index == read<std::int32_t>(contents, "expected_expert_index");
+    for (int e = 0; e < experts; ++e) map[static_cast<std::size_t>(e)] = e;
+    REQUIRE(sort_rows({tokens_, experts, topk}, index, weight, map, {histogram, offsets, gather, scatter, gammas}) ==
+            status_code::ok);
+    offsets_ = place(offsets, "expert_offsets");
+    gather_ = place(gather, "gather_indx");
+    scatter_ = place(scatter, "scatter_indx");
+    gammas_ = place(gammas, "gammas");
+  }
+
+  std::string launch(const matmul_kernel& kernel, const matmul_args& args, kernels::store_kind store,
+                     std::uint8_t* present, unsigned grid, const simt::grid_options& options) {
+    const kernels::ogs_params params = params_of(kernel, args, store, present);
+    simt::executor executor(memory_);
+    return executor
+        .run({.grid = grid, .block = static_cast<unsigned>(kernel.threads), .shared_bytes = kernel.smem_bytes}, options,
+             kernel.run, params)
+        .faults.text();
+  }
+
+  /// Y of a matmul against float64: ||y - ref|| / ||ref|| must not be above 4e-3 (FP32: 2e-5).
+  std::string compare(const matmul_args& args, const std::vector<float>& x, const std::vector<float>& w) const {
+    double wrong = 0, norm = 0;
+    int expert = 0;
+    std::vector<double> sums(static_cast<std::size_t>(args.n));
+    for (std::int64_t row = 0; row < args.m; ++row) {
+      while (args.expert_offsets[expert + 1] <= row) ++expert;
+      const std::int64_t from = args.gather_indx != nullptr ? args.gather_indx[row] : row;
+      const std::int64_t to = args.scatter_indx != nullptr ? args.scatter_indx[row] : row;
+      for (std::int64_t n = 0; n < args.n; ++n) {
+        double sum = double{args.bias[expert * args.n + n]};
+        for (std::int64_t k = 0; k < args.k; ++k)
+          sum += double{x[static_cast<std::size_t>(from * args.k + k)]} *
+                 double{w[static_cast<std::size_t>((expert * args.n + n) * args.k + k)]};
+        sums[static_cast<std::size_t>(n)] = sum;
+      }
+      const double gamma = args.gammas != nullptr ? double{args.gammas[row]} : 1.0;
+      for (std::int64_t column = 0; column < output_columns(args); ++column) {
+        const double ref = activated(args, sums, column) * gamma;
+        const double difference = load_number(args.y.type, args.y.data, to * args.y.row_stride + column) - ref;
+        wrong += difference * difference;
+        norm += ref * ref;
+      }
+    }
+    const double error = std::sqrt(wrong / norm);
+    return error <= error_limit(args.y.type) ? "" : "matmul's error " + std::to_string(error) + "\n";
+  }
+
+  /// The sum over a token's experts against the file.
+  std::string compare_layer() const {
+    double wrong = 0, norm = 0;
+    for (std::int64_t token = 0; token < tokens_; ++token)
+      for (std::int64_t column = 0; column < width; ++column) {
+        float sum = 0;
+        for (std::int64_t s = token * topk; s < (token + 1) * topk; ++s)
+          if (present_[s] != 0) sum += parts_[s * width + column];
+        std::uint16_t rounded[2] = {};  // as large as any format, so that compilers see no overflow
+        store_number(type_, rounded, 0, sum);
+        const auto ref = double{expected_[static_cast<std::size_t>(token * width + column)]};
+        const double difference = load_number(type_, rounded, 0) - ref;
+        wrong += difference * difference;
+        norm += ref * ref;
+      }
+    const double error = std::sqrt(wrong / norm);
+    return error <= 4e-3 ? "" : "layer's error " + std::to_string(error) + "\n";
+  }
+
+  simt::memory memory_;
+  dtype type_;
+  weight_layout layout_;
+  std::int64_t tokens_ = 0, rows_ = 0;
+  std::vector<float> expected_;
+  x_rows x_;
+  std::uint16_t* between_ = nullptr;
+  float* parts_ = nullptr;
+  std::uint8_t* present_ = nullptr;
+  const std::int32_t *offsets_ = nullptr, *gather_ = nullptr, *scatter_ = nullptr;
+  const float* gammas_ = nullptr;
+  weights gate_up_, down_;
+  matmul_args first_, second_;
+};
+
+}  // namespace tilefit_simt
