@@ -1,6 +1,5 @@
 // The expert MLP on the device against float64 arithmetic, golden layers (tests/golden/README.md), and itself.
 // --golden DIR: where the golden layers are. --bench prints times.
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <deque>
@@ -9,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "graph_timing.cuh"
 #include "moe_mlp_case.cuh"
 #include "safetensors.hpp"
 #include "support.cuh"
@@ -443,10 +443,7 @@ void print_times(const gpu_test::stream_owner& stream) {
             time_of([&](cudaStream_t s, std::size_t i) { static_cast<void>(cuda::moe_mlp(given[i], flags, s)); }));
         rests.push_back(layers.back() - pairs.back());
       }
-      const auto median = [](std::vector<double>& of) {
-        std::sort(of.begin(), of.end());
-        return of[of.size() / 2];
-      };
+      const auto median = [](const std::vector<double>& of) { return tilefit_gpu::summarise(of).median; };
       std::printf("%8lld %10.2f %10.2f %10.2f %10.2f   %d x %d x %d / %d and %d x %d x %d / %d\n",
                   static_cast<long long>(tokens), median(layers), median(pairs), median(rests), median(others),
                   flags.gate_up.block_m, flags.gate_up.block_n, flags.gate_up.block_k, flags.gate_up.split_k,

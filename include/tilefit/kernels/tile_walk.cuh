@@ -60,7 +60,7 @@ class tile_walk {
   }
 
  private:
-  static constexpr std::int32_t row_step = 8;
+  static constexpr std::int32_t row_step = 8;  // of row_tile_height: divides every block_m
   static constexpr std::uint32_t all_lanes = 0xFFFFFFFFu;
 
   /// Experts group .. group + 31: rows of this lane's, and the tiles of the lanes before it.
