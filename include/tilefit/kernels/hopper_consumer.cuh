@@ -57,7 +57,7 @@ class hopper_consumer {
 
   static constexpr int group_barrier = 1;  // and the next three
 
-  /// Picks the narrowest width, in steps of Tile::width_step, that holds the rows.
+  /// Picks the narrowest width, of those that Tile::next_width lists, that holds the rows.
   template <int Width>
   __device__ __forceinline__ void widths(const work_piece& piece) noexcept {
     if constexpr (Width >= Tile::flags.block_m) {

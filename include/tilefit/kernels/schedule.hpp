@@ -102,7 +102,7 @@ TILEFIT_HD constexpr void place_tile(const expert_cut& cut, std::int32_t tile, w
 /// Fitted to the wgmma loop on an H200: a step of 64 K and 64 columns takes about 1.2 * (88 + width) cycles.
 TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t width) noexcept { return 88 + width; }
 
-/// The same for all rows of an expert, in row tiles of block_m; the last is as wide as its rows, in steps of
+/// The same for all rows of an expert, in row tiles of row_tile_height; the last is as wide as its rows, in steps of
 /// width_step. 0 when there are none.
 TILEFIT_HD constexpr std::int32_t column_cost(std::int32_t rows, std::int32_t block_m,
                                               std::int32_t width_step) noexcept {

@@ -61,7 +61,7 @@ class tile_walk {
   }
 
  private:
-  static constexpr std::int32_t row_step = 8;
+  static constexpr std::int32_t row_step = 8;  // of row_tile_height: divides every block_m
 
   /// Experts from `group` on: rows of this lane's, and the tiles of the lanes before it.
   __device__ void load(int group) noexcept {
