@@ -31,8 +31,11 @@ struct selection {
   constraint_set relaxed;         ///< constraints that `flags` does not honour
   refusal refused;                ///< behind a failing status: which number is at fault
 
+  /// Whether the caller can go on.
   constexpr bool ok() const noexcept { return succeeded(status); }
+  /// Whether `flags` is a tile.
   constexpr bool has_tile() const noexcept { return flags.block_m > 0; }
+  /// Shared memory of a block with `flags`.
   constexpr std::int64_t need_bytes() const noexcept { return plan.total_bytes(); }
 };
 
