@@ -55,6 +55,7 @@ std::string host_name();
 /// True when standard output is a terminal that wants colour (and NO_COLOR is not set).
 bool wants_colour();
 
+void add_explain(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_select(CLI::App& app, int& exit_code);
 

@@ -13,7 +13,7 @@ set(base version.hpp detail/config.hpp detail/math.hpp detail/bits.hpp)
 set(L0 status.hpp arch.hpp arch_table.hpp arch_lookup.hpp device_report.hpp detail/arch_common.hpp)
 set(L1 dtype.hpp float_formats.hpp fp4_widening.hpp mxfp4.hpp matmul_problem.hpp)
 set(L2 opt_flags.hpp smem_plan.hpp math_path.hpp cost_model.hpp)
-set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp detail/search.hpp detail/validate.hpp make_opt_flags.hpp
+set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp tuned.hpp detail/search.hpp detail/validate.hpp make_opt_flags.hpp
   detail/explain_words.hpp detail/explain_neighbours.hpp explain.hpp
   constraints.hpp constraint_rules.hpp constraint_text.hpp
   matmul_args.hpp launch_status.hpp routing.hpp weight_layout.hpp weights.hpp dispatch.hpp tilefit.hpp)
