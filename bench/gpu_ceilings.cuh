@@ -7,6 +7,7 @@
 #include <string>
 
 #include "../tests/gpu/graph_timing.cuh"
+#include "gpu_sweep.hpp"
 
 #if __has_include(<cublas_v2.h>) && __has_include(<dlfcn.h>)
 #include <cublas_v2.h>
@@ -15,13 +16,7 @@
 
 namespace tilefit_gpu {
 
-/// 0 = not measured.
-struct gpu_ceilings {
-  double copy_gbps = 0;  ///< bytes read plus bytes written, 10^9 per second
-  double read_gbps = 0;
-  double gemm_tflops = 0;
-  std::string gemm_source;  ///< where gemm_tflops is from
-};
+using gpu_ceilings = tilefit::bench::rate_ceilings;
 
 __global__ void read_all_kernel(const uint4* data, std::int64_t count, unsigned* out) {
   constexpr int in_flight = 8;

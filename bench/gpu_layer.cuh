@@ -189,28 +189,19 @@ class layer {
   contents* contents_ = nullptr;
 };
 
-/// A layer's floor: what has to be moved and multiplied, over the measured rates, for both matmuls together.
+/// What both matmuls of a layer have to move and multiply.
 /// Bytes: values and scales of every expert that has rows, once; X once (tokens * hidden * 2); the activations between
 /// the matmuls written and read (rows * intermediate * 2, twice); Y written (rows * hidden * 2). Biases and indices are
 /// left out. Flops: 2 for each element of W and row.
-struct layer_floor {
-  double bytes[2] = {}, flops[2] = {};
-  /// A rate that is not known takes no part.
-  double microseconds(const gpu_ceilings& rates) const {
-    const double moving = rates.read_gbps > 0 ? (bytes[0] + bytes[1]) / rates.read_gbps * 1e-3 : 0;
-    const double multiplying = rates.gemm_tflops > 0 ? (flops[0] + flops[1]) / rates.gemm_tflops * 1e-6 : 0;
-    return std::max(moving, multiplying);
-  }
-};
-
-inline layer_floor floor_of(const bench::model_shape& model, std::int64_t tokens, int active) {
-  const auto hidden = static_cast<double>(model.hidden), inter = static_cast<double>(model.intermediate);
-  const auto rows = static_cast<double>(tokens * model.topk);
+inline void count_work(bench::layer_times& times) {
+  const auto hidden = static_cast<double>(times.model.hidden), inter = static_cast<double>(times.model.intermediate);
+  const auto rows = static_cast<double>(times.tokens * times.model.topk);
   constexpr double bytes_per_weight = 0.5 + 1.0 / 32.0;
-  return {.bytes = {active * 2 * inter * hidden * bytes_per_weight + static_cast<double>(tokens) * hidden * 2 +
-                        rows * inter * 2,
-                    active * inter * hidden * bytes_per_weight + rows * inter * 2 + rows * hidden * 2},
-          .flops = {4 * rows * inter * hidden, 2 * rows * inter * hidden}};
+  times.bytes[0] = times.active_experts * 2 * inter * hidden * bytes_per_weight +
+                   static_cast<double>(times.tokens) * hidden * 2 + rows * inter * 2;
+  times.bytes[1] = times.active_experts * inter * hidden * bytes_per_weight + rows * inter * 2 + rows * hidden * 2;
+  times.flops[0] = 4 * rows * inter * hidden;
+  times.flops[1] = 2 * rows * inter * hidden;
 }
 
 }  // namespace tilefit_gpu

@@ -5,62 +5,18 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "../tests/gpu/matmul_calls.cuh"
 #include "gpu_layer.cuh"
-#include "json_text.hpp"
+#include "gpu_sweep.hpp"
 
 namespace tilefit_gpu {
 
 namespace cuda = tilefit::cuda;  // not the toolkit's ::cuda
-using bench::json_object;
 
-struct measurement {
-  opt_flags flags;
-  int entry = -1;
-  bool chosen = false;
-  time_summary time;
-  double launch_host_us = 0;  ///< time the host spends in one launch()
-  bool confirmed = false;     ///< timed in full, not only in passing
-  std::string fault;          ///< empty: times are valid
-  contents result;
-};
-
-inline std::string text_of(const opt_flags& f) {
-  std::ostringstream out;
-  out << 'm' << f.block_m << " n" << f.block_n << " k" << f.block_k << " s" << f.num_stages << " split" << f.split_k;
-  return out.str();
-}
-
-inline std::string json_of(const opt_flags& f) {
-  return json_object()
-      .add("block_m", f.block_m, "block_n", f.block_n, "block_k", f.block_k, "num_warps", f.num_warps, "num_stages",
-           f.num_stages, "group_m", f.group_m, "split_k", f.split_k, "is_persistent", f.is_persistent,
-           "epilogue_subtile", f.epilogue_subtile, "idle_sms", f.idle_sms)
-      .text();
-}
-
-inline std::string json_of(const time_summary& t) {
-  return json_object()
-      .add("median_us", t.median, "min_us", t.least, "p10_us", t.p10, "p90_us", t.p90, "replays", t.count)
-      .text();
-}
-
-inline std::string json_of(const measurement& m) {
-  json_object out;
-  out.add("entry", m.entry)
-      .add("chosen", m.chosen)
-      .add("timed_in_full", m.confirmed)
-      .raw("flags", json_of(m.flags))
-      .raw("time", json_of(m.time));
-  if (m.launch_host_us > 0) out.add("launch_host_us", m.launch_host_us);
-  out.add("sum_of_magnitudes", m.result.sum);
-  if (!m.fault.empty()) out.add("fault", m.fault);
-  return out.text();
-}
+using measurement = bench::tile_time;
 
 class matmul_timer {
  public:
@@ -98,8 +54,7 @@ class matmul_timer {
       time_one(on, which, repeats, give_up_us, compare, found);
     } catch (const gpu_failure& failure) {
       found.fault = failure.what();
-      if (is_lost(failure))
-        throw gpu_failure((which == 0 ? "gate_up " : "down ") + text_of(flags) + ": " + found.fault);
+      if (is_lost(failure)) throw gpu_failure((which == 0 ? "gate_up: " : "down: ") + found.fault);
     }
     return found;
   }
@@ -154,17 +109,18 @@ class matmul_timer {
     std::vector<double> times = watch_.times(3, graph);  // also warms up
     const double quick = *std::min_element(times.begin(), times.end());
     if (give_up_us <= 0 || quick <= give_up_us) times = watch_.times(quick > 1000 ? (repeats + 1) / 2 : repeats, graph);
-    found.confirmed = give_up_us <= 0;
+    found.in_full = give_up_us <= 0;
     found.time = summarise(times);
-    found.result = on.look(which, compare);
-    if (found.result.not_written > 0)
-      found.fault = std::to_string(found.result.not_written) + " elements are not written";
-    else if (found.result.not_finite > 0 || !(found.result.sum > 0))
-      found.fault = std::to_string(found.result.not_finite) + " elements are not finite, magnitudes sum up to " +
-                    std::to_string(found.result.sum);
-    else if (found.result.difference2 > 1e-4 * found.result.norm2)
-      found.fault = "differs from the choice's result by " +
-                    std::to_string(std::sqrt(found.result.difference2 / found.result.norm2));
+    const contents result = on.look(which, compare);
+    found.sum_of_magnitudes = result.sum;
+    if (result.not_written > 0)
+      found.fault = std::to_string(result.not_written) + " elements are not written";
+    else if (result.not_finite > 0 || !(result.sum > 0))
+      found.fault = std::to_string(result.not_finite) + " elements are not finite, magnitudes sum up to " +
+                    std::to_string(result.sum);
+    else if (result.difference2 > 1e-4 * result.norm2)
+      found.fault =
+          "differs from the choice's result by " + std::to_string(std::sqrt(result.difference2 / result.norm2));
   }
 
   stream stream_;

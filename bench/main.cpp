@@ -14,8 +14,12 @@ int main(int argc, char** argv) try {
                                                 TILEFIT_VERSION_PATCH));
   app.require_subcommand(1);
   int exit_code = bench::exit_ok;
+  bench::add_explain(app, exit_code);
+  bench::add_report(app, exit_code);
   bench::add_run(app, exit_code);
   bench::add_select(app, exit_code);
+  bench::add_sweep(app, exit_code);
+  bench::add_tune(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -158,12 +158,12 @@ opt_flags_case read_case(cell_reader& cells) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   opt_flags_case out{
       .arch = {}, .problem = {}, .constraints = {}, .policy = read_policy(cells), .text = {}, .cells = {}};
+  const auto sm_count = static_cast<int>(cells.integer("sm_count", 1, 65'536));
+  const std::int64_t budget = cells.integer("smem_budget", 1, most);
   if (const std::optional<arch_id> id = find_arch(cells.text("arch")))
-    out.arch = traits_of(*id);
+    out.arch = merge(traits_of(*id), {.sm_count = sm_count, .smem_optin = budget}).traits;
   else
     cells.complain("arch", "an architecture such as sm_120 or gfx950");
-  out.arch.sm_count = static_cast<int>(cells.integer("sm_count", 1, 65'536));
-  out.arch.smem_block_bytes = static_cast<int>(cells.integer("smem_budget", 1, most));
   out.problem.m = cells.integer("m", 0, most);
   out.problem.n = cells.integer("n", 0, most);
   out.problem.k = cells.integer("k", 0, most);

@@ -1,4 +1,5 @@
-// tilefit-bench select: what the engine chooses, for one problem, for a file of them, and how long it takes to choose.
+// tilefit-bench select and explain: what the engine chooses, for one problem or for a file of them, and how long it
+// takes to choose.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
@@ -8,30 +9,22 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include <tilefit/explain.hpp>
 
 #include "allocation_count.hpp"
 #include "commands.hpp"
-#include "models.hpp"
 #include "opt_flags_cases.hpp"
+#include "problem_words.hpp"
 
 namespace tilefit::inline v0::bench {
 namespace {
 
 struct select_options {
+  problem_words words;
   std::string cases;
-  std::string arch = "sm_120";
-  std::string model = "gpt-oss-20b";
-  std::string gemm = "gate_up";
-  std::string policy = "tilefit";
-  std::string x = "bf16";
-  std::string y = "bf16";
-  std::string constraints;
-  std::int64_t tokens = 520;
-  int sm_count = 0;
-  bool has_tma = false;
   bool latency = false;
   bool json = false;
 };
@@ -152,47 +145,26 @@ int write_cases(const select_options& options) {
 // --- one problem
 // --------------------------------------------------------------------------------------------------------
 
-int explain_one(const select_options& options) {
-  const std::optional<arch_traits> row = read_arch(options.arch);
-  if (!row) return exit_bad_input;
-  const arch_traits arch = merge(*row, device_report{.sm_count = options.sm_count}).traits;
-  const auto model = std::find_if(std::begin(models), std::end(models),
-                                  [&](const model_shape& shape) { return shape.name == options.model; });
-  const std::optional<dtype> x = find_dtype(options.x), y = find_dtype(options.y);
-  if (!x || !y)
-    return bad_input(fmt::format("'{}' is no element format; there are fp32, bf16, fp16, e4m3, mxfp8 and mxfp4",
-                                 (!x ? options.x : options.y).substr(0, 80)));
-  const std::optional<opt_flags_constraints> constraints = read_constraints(arch.id, options.constraints);
-  if (!constraints) return exit_bad_input;
-
-  const bool gate_up = options.gemm == "gate_up";
-  const matmul_problem problem{.m = options.tokens * model->topk,
-                               .n = gate_up ? 2 * model->intermediate : model->hidden,
-                               .k = gate_up ? model->hidden : model->intermediate,
-                               .experts = model->experts,
-                               .topk = model->topk,
-                               .formats = {.x = *x,
-                                           .y = *y,
-                                           .act = gate_up ? activation::swiglu : activation::none,
-                                           .gather = gate_up,
-                                           .scatter = !gate_up,
-                                           .bias = true}};
-  const auto report = [&](const auto& policy) {
-    const explanation why = explain(arch, problem, *constraints, policy);
-    if (!why.choice.ok()) return bad_input(fmt::format("{}: {}", name_of(why.choice.status), reason(why.choice)));
-    fmt::print("{}{}", options.json ? why.json() : why.text(wants_colour()), options.json ? "\n" : "");
-    return exit_ok;
-  };
-  if (options.policy == "tilefit") return report(ogs_policy{});
-  const triton_release release = options.policy == "triton-3.4.0" ? triton_release::v3_4_0 : triton_release::v2025_12;
-  return report(triton_ogs_policy{.release = release, .has_tma = options.has_tma});
+/// The choice in a few lines, or with everything that is to be said about it; in JSON the same for both.
+int print_choice(const problem_words& words, bool whole, bool json) {
+  const std::optional<asked_problem> asked = read_problem(words);
+  if (!asked) return exit_bad_input;
+  const explanation why =
+      std::visit([&](const auto& policy) { return explain(asked->arch, asked->problem, asked->constraints, policy); },
+                 asked->policy);
+  if (!why.choice.ok()) return bad_input(fmt::format("{}: {}", name_of(why.choice.status), reason(why.choice)));
+  if (json)
+    fmt::print("{}\n", why.json());
+  else
+    fmt::print("{}", whole ? why.text(wants_colour()) : why.summary(wants_colour()));
+  return exit_ok;
 }
 
 }  // namespace
 
 void add_select(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<select_options>();
-  CLI::App* select = app.add_subcommand("select", "Choose a tile and say why; or do so for a file of problems");
+  CLI::App* select = app.add_subcommand("select", "Choose a tile for one problem, or for a file of them");
   CLI::Option* cases =
       select->add_option("--cases", options->cases,
                          "CSV file of problems (format: tests/golden/README.md): written back with what "
@@ -201,23 +173,7 @@ void add_select(CLI::App& app, int& exit_code) {
   CLI::Option* latency =
       select->add_flag("--latency", options->latency, "time the choice itself and count allocations");
   latency->excludes(cases);
-  select->add_option("--arch", options->arch, "architecture")->capture_default_str();
-  select->add_option("--sm-count", options->sm_count, "multiprocessors, where not the nominal board's")
-      ->check(CLI::Range(1, 1024));
-  std::vector<std::string> names;
-  for (const model_shape& shape : models) names.emplace_back(shape.name);
-  select->add_option("--model", options->model, "whose layer")->check(CLI::IsMember(names))->capture_default_str();
-  select->add_option("--gemm", options->gemm, "which matmul of it")
-      ->check(CLI::IsMember({"gate_up", "down"}))
-      ->capture_default_str();
-  select->add_option("--tokens", options->tokens, "rows of X")->check(CLI::Range(0, 1 << 20))->capture_default_str();
-  select->add_option("--x", options->x, "format of X: bf16, fp16, e4m3, mxfp8, mxfp4")->capture_default_str();
-  select->add_option("--y", options->y, "format of Y: bf16, fp16, fp32, e4m3, mxfp8")->capture_default_str();
-  select->add_option("--policy", options->policy, "whose kernels")
-      ->check(CLI::IsMember({"tilefit", "triton-3.4.0", "triton-2025-12"}))
-      ->capture_default_str();
-  select->add_flag("--tma", options->has_tma, "Triton's persistent kernels can use TMA");
-  select->add_option("--constraints", options->constraints, "as in TILEFIT_CONSTRAINTS: 'block_k=128,strict=1'");
+  add_problem_options(*select, options->words);
   select->add_flag("--json", options->json, "JSON on standard output");
   // A file and the clock have problems of their own: words about one problem would be ignored.
   for (CLI::Option* option : select->get_options()) {
@@ -228,8 +184,17 @@ void add_select(CLI::App& app, int& exit_code) {
   select->callback([options, cases, &exit_code] {
     exit_code = cases->count() > 0 ? write_cases(*options)
                 : options->latency ? print_latency(*options)
-                                   : explain_one(*options);
+                                   : print_choice(options->words, false, options->json);
   });
+}
+
+void add_explain(CLI::App& app, int& exit_code) {
+  const auto options = std::make_shared<select_options>();
+  CLI::App* command =
+      app.add_subcommand("explain", "Choose a tile and say why: its memory, its predicted time, what was rejected");
+  add_problem_options(*command, options->words);
+  command->add_flag("--json", options->json, "JSON on standard output");
+  command->callback([options, &exit_code] { exit_code = print_choice(options->words, true, options->json); });
 }
 
 }  // namespace tilefit::inline v0::bench

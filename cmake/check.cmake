@@ -15,6 +15,8 @@ tilefit_need(FILE NAME "usr/lib/llvm-22/lib/clang/22*/lib/*/libclang_rt.fuzzer*"
   PACKAGE libclang-rt-22-dev OPTIONAL)
 tilefit_need(PROGRAM NAME clang-format-14 FOR "the formatting check" PACKAGE clang-format-14 OPTIONAL)
 tilefit_need(PROGRAM NAME clang-tidy-14 FOR "static analysis" PACKAGE clang-tidy-14 OPTIONAL)
+tilefit_need(PROGRAM NAME doxygen FOR "the reference" PACKAGE doxygen OPTIONAL)
+tilefit_need(PROGRAM NAME python3 FOR "the Python example" PACKAGE python3 OPTIONAL)
 tilefit_need(FILE NAME opt/rocm/include/hip/hip_runtime.h usr/include/hip/hip_runtime.h FOR "gfx950 code"
   PACKAGE libamdhip64-dev OPTIONAL)
 tilefit_install_missing()

@@ -58,7 +58,9 @@ enum class feature : std::uint32_t {
 struct feature_set {
   std::uint32_t bits = 0;
 
+  /// Whether the chip has `f`.
   TILEFIT_HD constexpr bool has(feature f) const noexcept { return (bits & static_cast<std::uint32_t>(f)) != 0; }
+  /// The set with `f` in it.
   TILEFIT_HD constexpr feature_set operator|(feature f) const noexcept {
     return {bits | static_cast<std::uint32_t>(f)};
   }

@@ -25,12 +25,14 @@
 #include "opt_flags.hpp"
 #include "runtime.cuh"
 #include "smem_plan.hpp"
+#include "tuned.hpp"
 
 namespace tilefit::inline v0::cuda {
 
 /// The kernels that a program compiles: every tile, bf16 and fp16 X. A program that wants fewer passes a type of its
 /// own with these members to `launch` and its companions; `choose` then chooses among them. Code for sm_90a has the
-/// Hopper tiles, all other code the generic ones.
+/// Hopper tiles, all other code the generic ones. Optional member `tuned`, a span of tuned_row: measured choices that
+/// win over predicted ones (tuned.hpp).
 struct full_catalogue {
   static constexpr std::span<const opt_flags> hopper_tiles = ogs_policy::hopper_tiles;
   static constexpr std::span<const opt_flags> generic_tiles = ogs_policy::generic_tiles;
@@ -145,11 +147,21 @@ arch_traits arch_for(const cuda::device_facts& device) noexcept {
 
 /// ogs_policy with the tiles that are compiled.
 template <class Catalogue>
-struct catalogue_policy : ogs_policy {
+struct compiled_tiles : ogs_policy {
+  /// Those that run on an architecture.
   constexpr std::span<const opt_flags> candidates(const arch_traits& arch, const matmul_problem&) const noexcept {
     return tiles_for<Catalogue>(arch);
   }
 };
+
+/// The same, with the measured choices that a catalogue may bring along.
+template <class Catalogue>
+constexpr auto policy_of_catalogue() noexcept {
+  if constexpr (requires { Catalogue::tuned; })
+    return tuned_policy<compiled_tiles<Catalogue>>{{}, Catalogue::tuned};
+  else
+    return compiled_tiles<Catalogue>{};
+}
 
 /// What to compile with, so that a program has code for a device.
 constexpr std::string_view missing_code(const arch_traits& arch) noexcept {

@@ -35,6 +35,7 @@ constexpr std::string_view name_of(cost_limiter limiter) noexcept {
   return "?";
 }
 
+/// What a matmul is predicted to take, in picoseconds.
 struct predicted_cost {
   std::int64_t total_ps = 0;
   std::int64_t memory_ps = 0;  ///< every byte once at the rate of the memory
@@ -62,6 +63,7 @@ struct tile_work {
 /// The part of a prediction that is the same for every tile: made once per problem.
 class cost_model {
  public:
+  /// `sms`: those that may be used, at least one.
   constexpr cost_model(const arch_traits& arch, const matmul_problem& problem, const math_path& path, int sms,
                        const cost_constants& constants = default_cost_constants) noexcept;
 

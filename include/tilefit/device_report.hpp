@@ -123,6 +123,7 @@ struct resolved_arch {
   arch_traits traits{};
   report_note notes[report_field_count]{};  ///< one per member of device_report, in its order
 
+  /// What became of a reported value.
   constexpr const report_note& note(report_field field) const noexcept {
     return notes[static_cast<std::size_t>(field)];
   }

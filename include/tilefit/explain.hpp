@@ -62,6 +62,8 @@ struct explanation {
 
   /// Aligned lines; with ANSI colours when the caller knows that a terminal reads them.
   std::string text(bool colour = false) const;
+  /// The first of these lines: problem, status, tile and schedule.
+  std::string summary(bool colour = false) const;
   /// One JSON object.
   std::string json() const;
 };
@@ -133,30 +135,56 @@ inline std::string json_string(std::string_view text) {
 
 }  // namespace detail
 
-inline std::string explanation::text(bool colour) const {
+namespace detail {
+
+/// A label and what it is about.
+inline std::string explained_line(std::string_view label, std::string_view words) {
+  return fmt::format("  {:<9} {}\n", label, words);
+}
+
+/// What AMD and NVIDIA call what a block runs on.
+inline std::string_view processor_of(const arch_traits& arch) noexcept {
+  return arch.vendor == vendor_id::nvidia ? "SM" : arch.wave_size == 32 ? "WGP" : "CU";
+}
+
+}  // namespace detail
+
+inline std::string explanation::summary(bool colour) const {
+  using detail::explained_line;
   using detail::grouped;
-  using detail::microseconds;
   const auto paint = [colour](std::string_view code, std::string_view words) {
     return colour ? fmt::format("\x1b[{}m{}\x1b[0m", code, words) : std::string(words);
   };
-  const std::string_view processor = arch.vendor == vendor_id::nvidia ? "SM" : arch.wave_size == 32 ? "WGP" : "CU";
-  std::string out = fmt::format("{} on {} ({} {}s, {} GB/s): {}\n", paint("1", policy), paint("1", arch.name),
-                                grouped(arch.sm_count), processor, grouped(arch.dram_gbps), detail::describe(problem));
-  const auto line = [&](std::string_view label, std::string_view words) {
-    out += fmt::format("  {:<9} {}\n", label, words);
-  };
+  std::string out =
+      fmt::format("{} on {} ({} {}s, {} GB/s): {}\n", paint("1", policy), paint("1", arch.name), grouped(arch.sm_count),
+                  detail::processor_of(arch), grouped(arch.dram_gbps), detail::describe(problem));
   const std::string_view shade = !choice.ok() ? "31" : choice.status == status_code::ok ? "32" : "33";
-  line("status", fmt::format("{}: {}", paint(shade, name_of(choice.status)), reason(choice)));
+  out += explained_line("status", fmt::format("{}: {}", paint(shade, name_of(choice.status)), reason(choice)));
   if (!choice.has_tile()) return out;
-
-  if (batch_invariant) line("", "batch invariant: chosen, and predicted, for 128 rows of every expert");
-
+  if (batch_invariant)
+    out += explained_line("", "batch invariant: chosen, and predicted, for 128 rows of every expert");
   const opt_flags& flags = choice.flags;
-  line("tile", fmt::format("block_m {}, block_n {}, block_k {}, num_warps {}, num_stages {}, split_k {}", flags.block_m,
-                           flags.block_n, flags.block_k, flags.num_warps, flags.num_stages, flags.split_k));
-  line("schedule", fmt::format("{}, group_m {}, xcd_swizzle {}, epilogue_subtile {}, idle_sms {}, waves_per_eu {}",
-                               flags.is_persistent ? "persistent" : "one block per tile", flags.group_m,
-                               flags.xcd_swizzle, flags.epilogue_subtile, flags.idle_sms, flags.waves_per_eu));
+  out += explained_line(
+      "tile", fmt::format("block_m {}, block_n {}, block_k {}, num_warps {}, num_stages {}, split_k {}", flags.block_m,
+                          flags.block_n, flags.block_k, flags.num_warps, flags.num_stages, flags.split_k));
+  return out +
+         explained_line("schedule",
+                        fmt::format("{}, group_m {}, xcd_swizzle {}, epilogue_subtile {}, idle_sms {}, "
+                                    "waves_per_eu {}",
+                                    flags.is_persistent ? "persistent" : "one block per tile", flags.group_m,
+                                    flags.xcd_swizzle, flags.epilogue_subtile, flags.idle_sms, flags.waves_per_eu));
+}
+
+inline std::string explanation::text(bool colour) const {
+  using detail::grouped;
+  using detail::microseconds;
+  std::string out = summary(colour);
+  if (!choice.has_tile()) return out;
+  const opt_flags& flags = choice.flags;
+  const std::string_view processor = detail::processor_of(arch);
+  const auto line = [&](std::string_view label, std::string_view words) {
+    out += detail::explained_line(label, words);
+  };
   std::string_view label = "memory";
   for (int i = 0; i < smem_region_count; ++i) {
     const smem_entry& region = choice.plan.regions[i];

@@ -254,7 +254,7 @@ template <class Catalogue = full_catalogue>
     return none;
   }
   return make_opt_flags(detail::arch_for<Catalogue>(device), problem_of(args), constraints,
-                        detail::catalogue_policy<Catalogue>{});
+                        detail::policy_of_catalogue<Catalogue>());
 }
 
 /// Whether `launch` would enqueue work: ok, empty, or why not. The workspace is not looked at.

@@ -31,8 +31,11 @@ struct selection {
   constraint_set relaxed;         ///< constraints that `flags` does not honour
   refusal refused;                ///< behind a failing status: which number is at fault
 
+  /// Whether the caller can go on.
   constexpr bool ok() const noexcept { return succeeded(status); }
+  /// Whether `flags` is a tile.
   constexpr bool has_tile() const noexcept { return flags.block_m > 0; }
+  /// Shared memory of a block with `flags`.
   constexpr std::int64_t need_bytes() const noexcept { return plan.total_bytes(); }
 };
 
@@ -95,7 +98,7 @@ constexpr selection make_opt_flags(const arch_traits& arch, const matmul_problem
   }
   if (searched) {
     const detail::search_result found = detail::tile_search(policy, arch, asked, constraints, model).run();
-    if (!has_wish<Policy> && found.wished.found()) {
+    if (answer.wished.block_m == 0 && found.wished.found()) {  // no heuristic, or one without an opinion
       answer.wished = found.wished.flags;
       answer.wished_bytes = policy.plan(arch, asked.formats, answer.wished).bytes_with(answer.wished.num_stages);
       wish_runs = answer.wished_bytes <= answer.budget_bytes;

@@ -33,6 +33,7 @@ struct matmul_formats {
 
 /// How the m rows spread over the experts.
 struct row_distribution {
+  /// What is known.
   enum class kind_id : std::uint8_t {
     unknown,   ///< only m and the number of experts are known: m / experts rows each
     expected,  ///< an expert that has rows has about `rows_per_expert` of them
@@ -42,7 +43,9 @@ struct row_distribution {
   std::int64_t rows_per_expert = 0;
   std::span<const std::int32_t> histogram{};
 
+  /// Experts that have rows have about so many.
   static constexpr row_distribution expected(std::int64_t rows) noexcept { return {kind_id::expected, rows, {}}; }
+  /// Rows of every expert; the span must outlive the problem.
   static constexpr row_distribution counted(std::span<const std::int32_t> rows) noexcept {
     return {kind_id::histogram, 0, rows};
   }
@@ -60,6 +63,7 @@ struct matmul_problem {
   matmul_formats formats{};
   row_distribution rows{};
 
+  /// Whether rows choose among experts.
   constexpr bool is_ragged() const noexcept { return experts > 1; }
 };
 

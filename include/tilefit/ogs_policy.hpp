@@ -117,6 +117,7 @@ enum class ogs_loop : std::uint8_t {
 
 /// tilefit's own kernels. W stays packed in shared memory; K and N are multiples of 32.
 struct ogs_policy {
+  /// What explain calls these kernels.
   constexpr std::string_view name() const noexcept { return "tilefit matmul_ogs"; }
 
   /// Kernels for Hopper (kernels/matmul_ogs_hopper.cuh): mma.sync where an expert has few rows, two blocks to an SM;
@@ -134,6 +135,7 @@ struct ogs_policy {
                                                detail::cuda_tile(32, 128, 64, 4, 3, 16),
                                                detail::cuda_tile(64, 128, 64, 4, 3, 1)};
 
+  /// Which main loop the kernels for these formats have.
   static constexpr ogs_loop loop_for(const arch_traits& arch, const matmul_formats& formats) noexcept {
     if (arch.vendor == vendor_id::amd) {
       if (arch.features.has(feature::mfma_scale)) return ogs_loop::mfma_scale;
@@ -149,6 +151,7 @@ struct ogs_policy {
     return arch.xcd_count > 1 ? detail::mfma_tiles_for<8>(bits_of(x)) : detail::mfma_tiles_for<1>(bits_of(x));
   }
 
+  /// Every tile that there is a kernel for.
   constexpr std::span<const opt_flags> candidates(const arch_traits& arch,
                                                   const matmul_problem& problem) const noexcept {
     switch (loop_for(arch, problem.formats)) {
@@ -162,11 +165,13 @@ struct ogs_policy {
     return {};
   }
 
+  /// Shared memory of a tile, as its kernel lays it out.
   TILEFIT_ALWAYS_INLINE constexpr smem_plan plan(const arch_traits& arch, const matmul_formats& formats,
                                                  const opt_flags& flags) const noexcept {
     return ogs_smem_plan(arch, formats, flags);
   }
 
+  /// What no tile of these kernels can do.
   constexpr refusal check(const arch_traits& arch, const matmul_problem& problem,
                           const opt_flags_constraints&) const noexcept {
     using enum status_code;

@@ -71,8 +71,11 @@ enum class constraint_id : std::uint16_t {
 struct constraint_set {
   std::uint16_t bits = 0;
 
+  /// Whether `id` is in the set.
   constexpr bool has(constraint_id id) const noexcept { return (bits & static_cast<std::uint16_t>(id)) != 0; }
+  /// Whether nothing is.
   constexpr bool empty() const noexcept { return bits == 0; }
+  /// Puts `id` into it.
   constexpr void add(constraint_id id) noexcept {
     bits = static_cast<std::uint16_t>(bits | static_cast<std::uint16_t>(id));
   }

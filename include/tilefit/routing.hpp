@@ -16,11 +16,13 @@
 
 namespace tilefit::inline v0 {
 
+/// How many tokens choose how many of the experts.
 struct routing_shape {
   std::int64_t tokens = 0;
   int experts = 0;
   int topk = 0;  ///< experts per token, 1 .. experts
 
+  /// Rows of the matmuls: one for each choice.
   constexpr std::int64_t rows() const noexcept { return tokens * topk; }
 };
 

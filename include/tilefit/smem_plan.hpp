@@ -64,6 +64,7 @@ struct smem_plan {
   std::int64_t fixed_bytes = 0;
   std::int64_t overlaid_bytes = 0;
 
+  /// Place and size of a region.
   TILEFIT_HD constexpr const smem_entry& operator[](smem_region region) const noexcept {
     return regions[static_cast<std::size_t>(region)];
   }
@@ -73,6 +74,7 @@ struct smem_plan {
     const std::int64_t staged = stage_bytes * stages;
     return fixed_bytes + (staged > overlaid_bytes ? staged : overlaid_bytes);
   }
+  /// Bytes of a block.
   TILEFIT_HD constexpr std::int64_t total_bytes() const noexcept { return bytes_with(num_stages); }
 
   /// The most stages, up to `most`, that fit into `budget` bytes; 0 = not even min_stages.

@@ -60,6 +60,7 @@ struct refusal {
   std::int64_t limit = 0;
   std::string_view why{};  ///< may be empty
 
+  /// Whether something is refused.
   constexpr explicit operator bool() const noexcept { return status != status_code::ok; }
 };
 

@@ -27,6 +27,7 @@
 #include "smem_plan.hpp"
 #include "status.hpp"
 #include "triton_ogs_policy.hpp"
+#include "tuned.hpp"
 #include "version.hpp"
 #include "weight_layout.hpp"
 #include "weights.hpp"

@@ -34,10 +34,12 @@ struct triton_ogs_policy {
   double effective_itemsize = 0;  ///< bytes of an output element in the epilogue, when fused work changes it; 0 = Y's
   bool mx_output = false;         ///< Y leaves with block scales of its own
 
+  /// What explain calls these kernels.
   constexpr std::string_view name() const noexcept {
     return release == triton_release::v3_4_0 ? "triton matmul_ogs 3.4.0" : "triton matmul_ogs 2025-12";
   }
 
+  /// Shared memory of a tile by upstream's own sum.
   constexpr smem_plan plan(const arch_traits& arch, const matmul_formats& formats,
                            const opt_flags& flags) const noexcept {
     if (arch.vendor == vendor_id::amd) return triton_amd_smem_plan(formats, flags);

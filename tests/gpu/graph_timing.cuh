@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../../bench/time_summary.hpp"
 #include "device_support.cuh"
 
 namespace tilefit_gpu {
@@ -33,29 +34,8 @@ class captured {
   cudaGraphExec_t executable_ = nullptr;
 };
 
-/// Statistics of some times, in microseconds.
-struct time_summary {
-  double median = 0;
-  double least = 0;
-  double p10 = 0;
-  double p90 = 0;
-  int count = 0;
-};
-
-inline time_summary summarise(std::vector<double> times) {
-  if (times.empty()) return {};
-  std::sort(times.begin(), times.end());
-  const auto at = [&](double share) {
-    return times[static_cast<std::size_t>(share * static_cast<double>(times.size() - 1) + 0.5)];
-  };
-  const std::size_t half = times.size() / 2;
-  const double median = times.size() % 2 == 1 ? times[half] : (times[half - 1] + times[half]) / 2;
-  return {.median = median,
-          .least = times.front(),
-          .p10 = at(0.1),
-          .p90 = at(0.9),
-          .count = static_cast<int>(times.size())};
-}
+using tilefit::bench::summarise;
+using tilefit::bench::time_summary;
 
 /// Times work on a stream. Before each replay a buffer of several times the L2 is written on the same stream, so that
 /// nothing is in the cache; the writing also hides the time that the host needs to enqueue what follows.

@@ -13,13 +13,13 @@ set(base version.hpp detail/config.hpp detail/math.hpp detail/bits.hpp)
 set(L0 status.hpp arch.hpp arch_table.hpp arch_lookup.hpp device_report.hpp detail/arch_common.hpp)
 set(L1 dtype.hpp float_formats.hpp fp4_widening.hpp mxfp4.hpp matmul_problem.hpp)
 set(L2 opt_flags.hpp smem_plan.hpp math_path.hpp cost_model.hpp)
-set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp detail/search.hpp detail/validate.hpp make_opt_flags.hpp
+set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp tuned.hpp detail/search.hpp detail/validate.hpp make_opt_flags.hpp
   detail/explain_words.hpp detail/explain_neighbours.hpp explain.hpp
   constraints.hpp constraint_rules.hpp constraint_text.hpp
   matmul_args.hpp launch_status.hpp routing.hpp weight_layout.hpp weights.hpp dispatch.hpp tilefit.hpp)
 set(L4 device/.*)
 set(L5 kernels/.*)
-set(L6 runtime.cuh compiled_kernels.cuh launch.cuh launch_args.hpp moe_mlp.cuh hip/.* host/.* c.h)
+set(L6 runtime.cuh compiled_kernels.cuh launch.cuh launch_args.hpp moe_mlp.cuh hip/.* host/.* c/.* c.h)
 
 # Pairs "layer including -> layer included" that the order of the layers does not express.
 set(forbidden
@@ -32,7 +32,8 @@ set(forbidden
 set(standard "^[a-z_0-9]+$")
 set(exceptions
   "^(explain|detail/explain_[a-z]+)\\.hpp <fmt/.*>$"
-  "^c\\.h <std(int|def|bool)\\.h>$"
+  "^c/types\\.h <std(int|def|bool)\\.h>$"
+  "^c/(door|structs)\\.hpp <fmt/.*>$"
   "^(device|kernels|host)/.* <(immintrin|arm_neon)\\.h>$"
   "^device/simt/fiber\\.hpp <boost/context/.*>$"
   "^(device/cuda/.*|.*\\.cuh) <cuda[a-z0-9_]*\\.(h|hpp)>$"

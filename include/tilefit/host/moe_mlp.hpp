@@ -44,6 +44,7 @@ struct moe_buffers {
   std::size_t workspace_bytes = 0;
 };
 
+/// Tiles of the two matmuls.
 struct moe_flags {
   opt_flags gate_up = {};
   opt_flags down = {};
