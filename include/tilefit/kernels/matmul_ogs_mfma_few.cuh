@@ -102,7 +102,13 @@ class few_rows_block {
           ring[s].w, lane_, [&](int t, int i) { return ring[s].x[t].chunks[i]; },
           [&](int t) { return ring[s].x[t].scale; }, sum);
       if constexpr (More) {
-        device::keep_order();  // so that new words come to where the old ones were
+        // So that new words come to where the old ones were: a product that slid behind the loads would need them
+        // elsewhere, and the copy back would wait for all of them in every round.
+#pragma unroll
+        for (int m = 0; m < Tile::row_tiles; ++m)
+#pragma unroll
+          for (int t = 0; t < Tile::token_tiles; ++t) device::keep_products_before(sum[m][t]);
+        device::keep_order();
         load_weights(ring[s], next_);
         load_tokens(ring[s], next_);
         next_ += waves;
