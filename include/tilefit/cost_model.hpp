@@ -71,7 +71,8 @@ class cost_model {
   constexpr std::int64_t row_tiles(int block_m) const noexcept;
 
   /// Work of tiles of this size. split_k == 0: as many blocks along K as fill SMs that would otherwise idle, a power
-  /// of two up to flags.split_k that leaves each at least four K steps. With equal runs flags.split_k or 1.
+  /// of two up to flags.split_k that leaves each at least four K steps. With equal runs flags.split_k or 1; where sums
+  /// meet in the kernel, what saves most beyond the meeting; flags.num_stages then tells what a step waits.
   constexpr tile_work work(const opt_flags& flags, int split_k, std::int64_t row_tiles) const noexcept;
 
   /// Prediction for tiles that run with `stages` stages; persistence and epilogue from `flags`.
@@ -129,6 +130,31 @@ class cost_model {
     return (block_m * block_n * bits / 8 * l2_rate_) >> rate_bits;
   }
 
+  /// Stores of sums, the count of who is there, loads of sums: one behind the other.
+  constexpr std::int64_t meeting_ps() const noexcept { return std::int64_t{3} * constants_.load_latency_ps; }
+
+  /// The power of two up to flags.split_k whose fewer steps save most beyond the meeting, among those that leave no
+  /// block without an SM of its own; 1 when none does.
+  constexpr int best_split(const opt_flags& flags, const step_time& one, std::int64_t tiles,
+                           std::int64_t steps) const noexcept {
+    const std::int64_t step_ps = detail::max(detail::max(one.busy_ps, one.load_ps), latency_of_step(flags.num_stages));
+    int best = 1;
+    std::int64_t most_saved = 0;
+    for (int split = 2; split <= flags.split_k && split <= steps && tiles <= sms_ / split; split *= 2) {
+      const std::int64_t saved = (steps - detail::ceil_div(steps, std::int64_t{split})) * step_ps - meeting_ps();
+      if (saved <= most_saved) continue;
+      most_saved = saved;
+      best = split;
+    }
+    return best;
+  }
+
+  /// What a step waits for its bytes; a stage in flight for each but the one that is worked on. 32 bits, for the fast
+  /// division.
+  constexpr std::int64_t latency_of_step(int stages) const noexcept {
+    return constants_.load_latency_ps / static_cast<std::uint32_t>(resident_blocks_ * detail::max(stages - 1, 1));
+  }
+
   constexpr std::int64_t waves(std::int64_t tiles) const noexcept {
     if ((tiles >> 31) != 0) return detail::ceil_div(tiles, sms_);
     return static_cast<std::uint32_t>(tiles + sms_ - 1) / static_cast<std::uint32_t>(sms_);  // the fast division
@@ -163,6 +189,7 @@ class cost_model {
   int k_atom_;
   std::int64_t stage_ps_;
   bool equal_runs_;
+  bool sums_meet_;
   int narrow_below_;
   int narrow_row_step_;
   std::int64_t narrow_mac_rate_ = 0, narrow_widen_rate_ = 0;
@@ -185,6 +212,7 @@ constexpr cost_model::cost_model(const arch_traits& arch, const matmul_problem& 
       k_atom_(path.k_atom),
       stage_ps_(path.stage_ps),
       equal_runs_(path.equal_runs),
+      sums_meet_(path.sums_meet),
       narrow_below_(path.narrow_below),
       narrow_row_step_(path.narrow_row_step),
       constants_(constants) {
@@ -257,7 +285,11 @@ constexpr tile_work cost_model::work(const opt_flags& flags, int split_k, std::i
   work.steps = steps;
   if (k_atom_ > 0) work.idle_k = steps * flags.block_k - detail::ceil_div_pow2(k_, k_atom_) * k_atom_;
   work.split_k = split_k;
-  if (split_k == 0 && equal_runs_) {
+  const std::int64_t rows = rows_of_tile(flags.block_m, row_tiles);
+  const step_time one = step(flags.block_m, rows, flags.block_n, flags.block_k);
+  if (split_k == 0 && sums_meet_) {
+    work.split_k = best_split(flags, one, work.tiles, steps);
+  } else if (split_k == 0 && equal_runs_) {
     work.split_k = flags.split_k > 1 && runs_pay(work.tiles) ? flags.split_k : 1;
   } else if (split_k == 0) {
     work.split_k = 1;
@@ -271,15 +303,15 @@ constexpr tile_work cost_model::work(const opt_flags& flags, int split_k, std::i
       work.steps = detail::max(detail::ceil_div(detail::saturating_mul(work.tiles, steps), sms_),
                                detail::ceil_div_pow2(steps, work.split_k));
   } else if (work.split_k > 1) {
-    // Every partial tile is written and read back in FP32, in a second kernel.
+    // Every partial tile is written and read back in FP32, in a second kernel or when the last block of a tile is
+    // there.
     const std::int64_t partial_bytes = detail::saturating_mul(8 * m_ * n_, std::int64_t{work.split_k} * batch_);
-    work.reduce_ps = detail::min(scaled(partial_bytes, dram_rate_), longest_ps) + constants_.launch_ps / 2;
+    work.reduce_ps = detail::min(scaled(partial_bytes, dram_rate_), longest_ps) +
+                     (sums_meet_ ? meeting_ps() : constants_.launch_ps / 2);
     work.tiles = detail::saturating_mul(work.tiles, work.split_k);
     work.steps = detail::ceil_div_pow2(steps, work.split_k);
   }
   work.waves = waves(work.tiles);
-  const std::int64_t rows = rows_of_tile(flags.block_m, row_tiles);
-  const step_time one = step(flags.block_m, rows, flags.block_n, flags.block_k);
   work.math_ps = one.math_ps;
   work.widen_ps = one.widen_ps;
   work.busy_ps = one.busy_ps;
@@ -306,9 +338,7 @@ constexpr std::int64_t cost_model::least_ps(const opt_flags& flags, int split_k,
 
 TILEFIT_ALWAYS_INLINE constexpr predicted_cost cost_model::predict(const tile_work& work, const opt_flags& flags,
                                                                    int stages) const noexcept {
-  // 32 bits, for the fast division; a stage in flight for each but the one that is worked on.
-  const std::int64_t latency_ps =
-      constants_.load_latency_ps / static_cast<std::uint32_t>(resident_blocks_ * detail::max(stages - 1, 1));
+  const std::int64_t latency_ps = latency_of_step(stages);
   const std::int64_t hidden_ps = detail::max(work.load_ps, latency_ps);
   const std::int64_t step_ps =
       stages > 1 ? detail::max(work.busy_ps, hidden_ps) : work.busy_ps + work.load_ps + latency_ps;

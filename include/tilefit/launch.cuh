@@ -29,8 +29,8 @@ namespace tilefit::inline v0::cuda {
 
 /// Bytes at the start of a workspace that must be zero before its first use (`prepare_workspace`). Every launch leaves
 /// them so.
-inline constexpr std::size_t zeroed_workspace_bytes = 65'536;
-inline constexpr std::size_t workspace_alignment = 256;
+inline constexpr std::size_t zeroed_workspace_bytes = detail::zeroed_workspace_bytes;
+inline constexpr std::size_t workspace_alignment = detail::workspace_alignment;
 
 }  // namespace tilefit::inline v0::cuda
 
@@ -80,33 +80,6 @@ inline refusal refuse_args(const matmul_args& args) noexcept {
 
 /// At the end of what is zeroed (ogs_params::tickets).
 inline constexpr int ticket_bytes = 8;
-
-/// Where the parts of a workspace lie, in bytes from its start.
-struct workspace_plan {
-  std::int64_t present_at = 0;  ///< a byte for each row before the sum over topk
-  std::int64_t parts_at = 0;    ///< fp32 rows before the sum over topk
-  std::int64_t partials_at = 0;
-  bool required = false;  ///< else a launch does without, when it is given none
-  std::int64_t bytes = 0;
-};
-
-inline workspace_plan plan_workspace(const matmul_args& args, const opt_flags& flags, int blocks,
-                                     bool draws_tickets) noexcept {
-  workspace_plan plan;
-  std::int64_t at = cuda::zeroed_workspace_bytes;
-  const auto place = [&at](std::int64_t bytes) {
-    const std::int64_t start = at;
-    at = saturating_add(at, align_up(bytes, cuda::workspace_alignment));
-    return start;
-  };
-  const std::int64_t slots = args.topk > 1 ? args.y.rows * args.topk : 0;
-  plan.present_at = place(slots);
-  plan.parts_at = place(saturating_mul(slots, 4 * output_columns(args)));
-  plan.partials_at = place(flags.split_k > 1 ? std::int64_t{8} * blocks * flags.block_m * flags.block_n : 0);
-  plan.required = flags.split_k > 1 || slots > 0;
-  plan.bytes = plan.required ? at : draws_tickets ? std::int64_t{cuda::zeroed_workspace_bytes} : 0;
-  return plan;
-}
 
 /// Everything that is known before something is enqueued.
 struct launch_plan {
@@ -188,7 +161,7 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
   const std::int64_t most = flags.split_k > 1 ? saturating_mul(tiles, steps) : pieces;
   plan.blocks = static_cast<int>(min<std::int64_t>(resident, max<std::int64_t>(most, 1)));
   plan.workspace = plan_workspace(args, flags, plan.blocks, plan.arch.features.has(feature::wgmma));
-  constexpr std::int64_t zeroed = cuda::zeroed_workspace_bytes;
+  constexpr std::int64_t zeroed = zeroed_workspace_bytes;
   if (std::int64_t{4} * plan.blocks * plan.kernel.groups + ticket_bytes > zeroed)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "blocks of the grid",

@@ -1,8 +1,9 @@
 // L6: what launches on any GPU read off their arguments.
-// Knows: formats, the engine's problem, which stores a kernel may use.
+// Knows: formats, the engine's problem, which stores a kernel may use, where what lies in a workspace.
 // Must not know: devices, streams, any GPU toolkit.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "detail/math.hpp"
@@ -10,6 +11,7 @@
 #include "kernels/ogs_params.hpp"
 #include "matmul_args.hpp"
 #include "matmul_problem.hpp"
+#include "opt_flags.hpp"
 
 namespace tilefit::inline v0::detail {
 
@@ -36,6 +38,40 @@ constexpr matmul_problem problem_of(const matmul_args& args) noexcept {
                       ? static_cast<int>(max<std::int64_t>(args.m / args.x.rows, 1))
                       : args.topk,
           .formats = formats_of(args)};
+}
+
+/// Alignment of a workspace and of its parts, and its first bytes, which are zero between launches of any shape.
+inline constexpr std::size_t workspace_alignment = 256;
+inline constexpr std::size_t zeroed_workspace_bytes = 65'536;
+
+/// Where the parts of a workspace lie, in bytes from its start.
+struct workspace_plan {
+  std::int64_t present_at = 0;  ///< a byte for each row before the sum over topk
+  std::int64_t parts_at = 0;    ///< fp32 rows before the sum over topk
+  std::int64_t partials_at = 0;
+  bool required = false;  ///< else a launch does without, when it is given none
+  std::int64_t bytes = 0;
+};
+
+/// For a grid of `blocks`.
+constexpr workspace_plan plan_workspace(const matmul_args& args, const opt_flags& flags, std::int64_t blocks,
+                                        bool draws_tickets) noexcept {
+  constexpr auto alignment = static_cast<std::int64_t>(workspace_alignment);
+  constexpr auto zeroed = static_cast<std::int64_t>(zeroed_workspace_bytes);
+  workspace_plan plan;
+  std::int64_t at = zeroed;
+  const auto place = [&at](std::int64_t bytes) {
+    const std::int64_t start = at;
+    at = saturating_add(at, align_up(bytes, alignment));
+    return start;
+  };
+  const std::int64_t slots = args.topk > 1 ? args.y.rows * args.topk : 0;
+  plan.present_at = place(slots);
+  plan.parts_at = place(saturating_mul(slots, 4 * output_columns(args)));
+  plan.partials_at = place(flags.split_k > 1 ? 8 * blocks * flags.block_m * flags.block_n : 0);
+  plan.required = flags.split_k > 1 || slots > 0;
+  plan.bytes = plan.required ? at : draws_tickets ? zeroed : 0;
+  return plan;
 }
 
 /// How a kernel may store to Y.

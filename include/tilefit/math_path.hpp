@@ -57,6 +57,7 @@ struct math_path {
   int k_atom = 0;                ///< the last step of a tile works only on K that there is, in such atoms; 0: on all
   std::int64_t stage_ps = 0;     ///< from one stage to the next: waiting, releasing, what follows from its place
   bool equal_runs = false;       ///< with split_k > 1 blocks take equal shares of all tiles' steps
+  bool sums_meet = false;        ///< with split_k > 1 the last block of a tile adds up, not a second kernel
   /// A second loop, for tiles of less than so many rows (0: there is none): what differs in it.
   int narrow_below = 0;
   std::int64_t narrow_gflops = 0;

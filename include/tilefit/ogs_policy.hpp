@@ -87,9 +87,12 @@ constexpr opt_flags cuda_tile(int m, int n, int k, int warps, int stages, int sp
           .w_cache = cache_hint::evict_first};
 }
 
-/// A tile of the kernels for AMD's matrix cores. `stages`: of X in LDS, or pieces of K under way where waves share K.
+/// A tile of the kernels for AMD's matrix cores. `stages`: of X in LDS, or pieces of K under way where waves share K;
+/// there blocks may share it too.
 constexpr opt_flags mfma_tile(int m, int n, int k, int stages, int dies) noexcept {
-  return {.block_m = m, .block_n = n, .block_k = k, .num_warps = 4, .num_stages = stages, .xcd_swizzle = dies};
+  opt_flags flags{.block_m = m, .block_n = n, .block_k = k, .num_warps = 4, .num_stages = stages, .xcd_swizzle = dies};
+  if (waves_share_k(flags)) flags.split_k = 16;
+  return flags;
 }
 
 /// Tiles for X of so many bits: 16 and 32 rows, waves share K; more rows, X in LDS in rows of 256 bytes.
@@ -236,6 +239,7 @@ struct ogs_policy {
     }
     if (loop == ogs_loop::mfma || loop == ogs_loop::mfma_scale) {
       path.resident_blocks = 2;
+      path.sums_meet = true;
       // Where waves share K, rows that are not there cost neither traffic nor, beside the memory, time.
       path.narrow_below = 33;
       path.narrow_row_step = 1;

@@ -175,8 +175,9 @@ class matmul_case {
                                                                         : fp32,
                                            present_);
     params.split_k = split_k;
-    auto* const arrivals = memory.take<std::uint32_t>(grid, "arrivals", simt::memory_use::output);
-    std::fill_n(arrivals, grid, 0u);
+    const std::int64_t counters = std::int64_t{grid} * kernel.teams;
+    auto* const arrivals = memory.take<std::uint32_t>(counters, "arrivals", simt::memory_use::output);
+    std::fill_n(arrivals, counters, 0u);
     params.arrivals = arrivals;
     if (split_k > 1)
       params.partials = memory.take<float>(std::int64_t{grid} * 2 * flags.block_m * flags.block_n, "partials",
@@ -191,7 +192,7 @@ class matmul_case {
                              .shared_bytes = kernel.smem_bytes - static_cast<std::size_t>(smem_less)},
                             options, kernel.run, params);
     judge(out);
-    for (unsigned i = 0; i < grid; ++i) out.outside += arrivals[i] != 0 ? 1 : 0;
+    for (std::int64_t i = 0; i < counters; ++i) out.outside += arrivals[i] != 0 ? 1 : 0;
     memory.keep(buffers);
     return out;
   }

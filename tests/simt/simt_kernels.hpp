@@ -18,6 +18,7 @@ struct matmul_kernel {
   tilefit::dtype x = tilefit::dtype::bf16;
   std::size_t smem_bytes = 0;
   int threads = 0;
+  int teams = 1;  ///< of a block that meet those of others, each on its own
   tilefit::weight_layout layout = tilefit::weight_layout::mma_m16k64;
   void (*run)(tilefit::kernels::ogs_params) = nullptr;
 };

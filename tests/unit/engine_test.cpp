@@ -105,11 +105,14 @@ detail::search_result best_by_hand(const ogs_policy& policy, std::span<const opt
     const bool equal = !(price < kept.price) && !(kept.price < price);
     if (price < kept.price || (equal && detail::flags_before(flags, kept.flags))) kept = {price, flags};
   };
+  const auto can_split = [split](const opt_flags& tile) { return split <= tile.split_k; };
+  const bool any_can = std::any_of(tiles.begin(), tiles.end(), can_split);
   for (const opt_flags& tile : tiles) {
+    if (any_can && !can_split(tile)) continue;
     opt_flags flags = tile;
     flags.num_stages = constraints.num_stages.value_or(tile.num_stages);
     flags.idle_sms = constraints.idle_sms.value_or(0);
-    flags.split_k = model.work(tile, split, model.row_tiles(tile.block_m)).split_k;
+    flags.split_k = model.work(flags, split, model.row_tiles(tile.block_m)).split_k;
     const smem_plan plan = policy.plan(arch, problem.formats, flags);
     const int most = flags.num_stages;
     const int fitting = plan.stages_within(arch.smem_block_bytes, most);
@@ -541,6 +544,32 @@ TEST_CASE("Kernels for mma.sync share tiles along K where turns would leave one 
   CHECK(split_of(6 * places + 1) == 1);
   CHECK(split_of(1, {.split_k = 1}) == 1);
   CHECK(split_of(1, {.batch_invariant = true}) == 1);
+}
+
+TEST_CASE("A split that the caller asks for comes with a tile that can be shared") {
+  const matmul_problem large{.m = 65'536, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
+  for (const arch_id id : {arch_id::sm_80, arch_id::sm_90, arch_id::gfx942, arch_id::gfx950}) {
+    const arch_traits arch = traits_of(id);
+    CHECK(make_opt_flags(arch, large).flags.block_m > 32);
+    const selection choice = make_opt_flags(arch, large, {.split_k = 4});
+    CHECK(choice.ok());
+    CHECK(choice.flags.split_k == 4);
+    CHECK(choice.flags.block_m <= 32);
+  }
+}
+
+TEST_CASE("Kernels for AMD's matrix cores share tiles along K where that saves more than the meeting of sums") {
+  for (const arch_id id : {arch_id::gfx942, arch_id::gfx950}) {
+    const arch_traits arch = traits_of(id);
+    for (std::int64_t m = 1; m <= 4; ++m)
+      for (const std::int64_t n : {2880, 5760})
+        CHECK(make_opt_flags(arch, {.m = 4 * m, .n = n, .k = 2880, .experts = 32, .topk = 4}).flags.split_k == 1);
+    const matmul_problem narrow{.m = 4, .n = 512, .k = 16'384};
+    const selection choice = make_opt_flags(arch, narrow);
+    CHECK(choice.flags.split_k > 1);
+    CHECK(choice.cost.total_ps < make_opt_flags(arch, narrow, {.split_k = 1}).cost.total_ps);
+    CHECK(make_opt_flags(arch, narrow, {.batch_invariant = true}).flags.split_k == 1);
+  }
 }
 
 namespace {

@@ -159,6 +159,19 @@ TEST_CASE("schedule: runs share all steps", "[schedule]") {
     }
 }
 
+TEST_CASE("Pieces of a tile are its steps once, in shares that differ by one") {
+  for (const int steps : {1, 2, 6, 7, 32'768})
+    for (int pieces = 1; pieces <= 16 && pieces <= steps; ++pieces) {
+      CHECK(kernels::first_step_of_piece(steps, pieces, 0) == 0);
+      CHECK(kernels::first_step_of_piece(steps, pieces, pieces) == steps);
+      for (int piece = 0; piece < pieces; ++piece) {
+        const int share =
+            kernels::first_step_of_piece(steps, pieces, piece + 1) - kernels::first_step_of_piece(steps, pieces, piece);
+        CHECK((share == steps / pieces || share == steps / pieces + 1));
+      }
+    }
+}
+
 TEST_CASE("schedule: pieces cover their run, and pieces of a tile know each other", "[schedule]") {
   for (const auto& [tiles, steps] : {std::pair{5, 12}, {1, 45}, {45, 1}, {7, 3}, {90, 23}})
     for (const std::int64_t blocks : {1, 2, 7, 45, 132}) {

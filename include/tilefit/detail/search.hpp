@@ -6,6 +6,7 @@
 #include <array>
 #include <concepts>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <span>
 
@@ -120,11 +121,16 @@ class tile_search {
         for (const opt_flags& candidate : candidates)
           try_adapted(candidate, {static_cast<std::uint16_t>(step * lowest)}, tile_scope::preferred);
     } else {
-      for (const opt_flags& candidate : candidates) {
-        opt_flags flags = candidate;
-        flags.num_stages = constraints_.num_stages.value_or(flags.num_stages);
-        flags.idle_sms = constraints_.idle_sms.value_or(0);
-        try_tile(flags);
+      // Tiles that cannot be shared by as many blocks as are asked for: where no other one is left.
+      for (const bool shared : {true, false}) {
+        if (best_.fitting.found()) break;
+        for (const opt_flags& candidate : candidates) {
+          if ((split_k_ <= candidate.split_k) != shared) continue;
+          opt_flags flags = candidate;
+          flags.num_stages = constraints_.num_stages.value_or(flags.num_stages);
+          flags.idle_sms = constraints_.idle_sms.value_or(0);
+          try_tile(flags);
+        }
       }
     }
     return best_;

@@ -36,6 +36,7 @@ namespace tilefit::inline v0::detail {
 struct hip_kernel {
   const void* run = nullptr;
   int threads = 0;
+  int parts = 1;  ///< of its sums, each of which blocks that share a tile bring together on their own
 };
 
 template <arch_id Arch, dtype X>
@@ -46,6 +47,7 @@ hip_kernel hip_kernel_of(int index) noexcept {
     with_index<count>(index, [&]<int Index>() {
       using tile = kernels::mfma_tile<typename kernels::mfma_catalogue_entry<Arch, X, Index>::type>;
       kernel.threads = tile::threads;
+      kernel.parts = tile::row_tiles * tile::token_tiles;
       if constexpr (tile::few_rows)
         kernel.run = reinterpret_cast<const void*>(&kernels::matmul_ogs_mfma_few<tile>);
       else

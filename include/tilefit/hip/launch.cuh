@@ -28,7 +28,8 @@ namespace tilefit::inline v0::hip {
 
 using cuda::launch_status;  ///< native_error is a hipError_t here
 
-inline constexpr std::size_t workspace_alignment = 256;
+using detail::workspace_alignment;
+using detail::zeroed_workspace_bytes;
 
 }  // namespace tilefit::inline v0::hip
 
@@ -85,9 +86,7 @@ struct hip_plan {
   hip::launch_status status{};
   hip_kernel kernel{};
   std::int64_t blocks = 0;
-  std::int64_t present_at = 0;  ///< bytes from the start of a workspace: a byte for each row before the sum over topk
-  std::int64_t parts_at = 0;    ///< fp32 rows before the sum over topk
-  std::int64_t workspace_bytes = 0;
+  workspace_plan workspace{};
 };
 
 template <class Catalogue>
@@ -121,13 +120,13 @@ hip_plan plan_hip_launch(const matmul_args& args, const opt_flags& flags) noexce
                    .must_be = relation::absent,
                    .limit = 0,
                    .why = "hip::catalogue lists the tiles that are compiled"});
-  if (flags.split_k != 1)
+  const int most_split = tiles[static_cast<std::size_t>(index)].split_k;
+  if (flags.split_k < 1 || flags.split_k > most_split)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "split_k",
                    .value = flags.split_k,
-                   .must_be = relation::exactly,
-                   .limit = 1,
-                   .why = "waves of a block share K"});
+                   .must_be = relation::at_most,
+                   .limit = most_split});
   plan.kernel = hip_kernel_for<Catalogue>(device.arch, args.x.type, index);
   if (plan.kernel.run == nullptr)
     return refuse(
@@ -137,8 +136,10 @@ hip_plan plan_hip_launch(const matmul_args& args, const opt_flags& flags) noexce
          .must_be = relation::at_least,
          .limit = 1,
          .why = "gfx950 has all formats, gfx942 bf16 and fp16, unless the program's catalogue leaves them out"});
+  const std::int64_t slabs = ceil_div(args.n, flags.block_n);
+  const std::int64_t pieces = min<std::int64_t>(flags.split_k, ceil_div(args.k, flags.block_k));
   plan.blocks =
-      saturating_mul(kernels::most_row_tiles(args.m, args.experts, flags.block_m), ceil_div(args.n, flags.block_n));
+      saturating_mul(saturating_mul(kernels::most_row_tiles(args.m, args.experts, flags.block_m), slabs), pieces);
   const std::int64_t most_blocks = INT32_MAX / plan.kernel.threads;  // HIP counts threads of a grid in 32 bits
   if (plan.blocks > most_blocks)
     return refuse({.status = status_code::unsupported_feature,
@@ -146,12 +147,17 @@ hip_plan plan_hip_launch(const matmul_args& args, const opt_flags& flags) noexce
                    .value = plan.blocks,
                    .must_be = relation::at_most,
                    .limit = most_blocks});
-  if (args.topk > 1) {
-    constexpr std::int64_t alignment = hip::workspace_alignment;
-    const std::int64_t slots = args.y.rows * args.topk;
-    plan.parts_at = align_up(slots, alignment);
-    plan.workspace_bytes = saturating_add(plan.parts_at, saturating_mul(slots, 4 * output_columns(args)));
+  if (pieces > 1) {
+    // Blocks count themselves, once for each of their parts, in the zeroed bytes.
+    const std::int64_t most = static_cast<std::int64_t>(zeroed_workspace_bytes) / 4 / plan.kernel.parts;
+    if (plan.blocks > most)
+      return refuse({.status = status_code::unsupported_feature,
+                     .subject = "blocks that share tiles",
+                     .value = plan.blocks,
+                     .must_be = relation::at_most,
+                     .limit = most});
   }
+  plan.workspace = plan_workspace(args, flags, plan.blocks, false);
   return plan;
 }
 
@@ -211,30 +217,35 @@ template <class Catalogue = full_catalogue>
 }
 
 /// Bytes of matmul_args::workspace that a launch needs, aligned to `workspace_alignment`: 0 unless rows are summed over
-/// topk.
+/// topk, or blocks share tiles (split_k > 1).
 template <class Catalogue = full_catalogue>
 [[nodiscard]] std::size_t workspace_bytes(const matmul_args& args, const opt_flags& flags) noexcept {
-  return static_cast<std::size_t>(detail::plan_hip_launch<Catalogue>(args, flags).workspace_bytes);
+  return static_cast<std::size_t>(detail::plan_hip_launch<Catalogue>(args, flags).workspace.bytes);
 }
 
-/// Nothing has to be zero in a workspace here; called once for every new one, as on CUDA, it finds null pointers.
-[[nodiscard]] inline launch_status prepare_workspace(void* workspace, std::size_t bytes, hipStream_t) noexcept {
-  return bytes > 0 && workspace == nullptr ? detail::answer(detail::missing("workspace")) : launch_status{};
+/// Once for every new workspace, before its first launch: zeroes its first `zeroed_workspace_bytes`. Calls of any
+/// shape may then share it, one after the other on a stream.
+[[nodiscard]] inline launch_status prepare_workspace(void* workspace, std::size_t bytes, hipStream_t stream) noexcept {
+  if (bytes == 0) return {};
+  if (workspace == nullptr) return detail::answer(detail::missing("workspace"));
+  const std::size_t zeroed = bytes < zeroed_workspace_bytes ? bytes : zeroed_workspace_bytes;
+  return detail::answer_of_hip(hipMemsetAsync(workspace, 0, zeroed, stream));
 }
 
 /// Enqueues Y = matmul_ogs(args) (matmul_args.hpp) on `stream`. ok; empty (m, n or experts is 0: nothing is written);
-/// otherwise nothing is enqueued and `reason` says why. Results have the same bits from call to call, and a row's do
-/// not depend on the other rows. FP16 X: W is rounded to FP16.
+/// otherwise nothing is enqueued and `reason` says why. With the same flags results have the same bits from call to
+/// call, and a row's do not depend on the other rows. FP16 X: W is rounded to FP16.
 template <class Catalogue = full_catalogue>
 [[nodiscard]] launch_status launch(const matmul_args& args, const opt_flags& flags, hipStream_t stream) noexcept {
   const detail::hip_plan plan = detail::plan_hip_launch<Catalogue>(args, flags);
   if (plan.status.code != status_code::ok) return plan.status;
   auto* const workspace = static_cast<std::byte*>(args.workspace);
-  if (plan.workspace_bytes > 0) {
+  const detail::workspace_plan& at = plan.workspace;
+  if (at.required) {
     if (workspace == nullptr) return detail::answer(detail::missing("workspace"));
-    if (args.workspace_bytes < static_cast<std::size_t>(plan.workspace_bytes))
+    if (args.workspace_bytes < static_cast<std::size_t>(at.bytes))
       return detail::answer(detail::bad_number("workspace_bytes", static_cast<std::int64_t>(args.workspace_bytes),
-                                               relation::at_least, plan.workspace_bytes));
+                                               relation::at_least, at.bytes));
     if (reinterpret_cast<std::uintptr_t>(workspace) % workspace_alignment != 0)
       return detail::answer(detail::bad_number("address of the workspace",
                                                static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(workspace)),
@@ -243,15 +254,20 @@ template <class Catalogue = full_catalogue>
   kernels::ogs_params params{.args = args};
   params.atoms = static_cast<std::int32_t>(detail::ceil_div(args.n, weight_atom::rows));
   params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, flags.block_k));
+  params.split_k = flags.split_k;
+  if (flags.split_k > 1) {
+    params.arrivals = reinterpret_cast<std::uint32_t*>(workspace);
+    params.partials = reinterpret_cast<float*>(workspace + at.partials_at);
+  }
   const std::int64_t columns = output_columns(args);
   const bool reduced = args.topk > 1;
   if (reduced) {
-    params.present = reinterpret_cast<std::uint8_t*>(workspace + plan.present_at);
+    params.present = reinterpret_cast<std::uint8_t*>(workspace + at.present_at);
     const auto slots = static_cast<std::size_t>(args.y.rows * args.topk);
     if (const hipError_t error = hipMemsetAsync(params.present, 0, slots, stream); error != hipSuccess)
       return detail::answer_of_hip(error);
     params.args.y = {
-        .data = workspace + plan.parts_at, .type = dtype::fp32, .rows = args.y.rows * args.topk, .row_stride = columns};
+        .data = workspace + at.parts_at, .type = dtype::fp32, .rows = args.y.rows * args.topk, .row_stride = columns};
     params.args.accumulate = false;
   } else if (args.write_every_row && !args.accumulate) {
     const launch_status zeroed = detail::enqueue_reduce({.y = args.y, .columns = columns}, stream);
@@ -261,7 +277,7 @@ template <class Catalogue = full_catalogue>
   const launch_status launched = detail::enqueue_hip(plan.kernel.run, plan.blocks, plan.kernel.threads, params, stream);
   if (launched.code != status_code::ok || !reduced) return launched;
   return detail::enqueue_reduce({.y = args.y,
-                                 .parts = reinterpret_cast<const float*>(workspace + plan.parts_at),
+                                 .parts = reinterpret_cast<const float*>(workspace + at.parts_at),
                                  .present = params.present,
                                  .topk = args.topk,
                                  .columns = columns,

@@ -118,9 +118,13 @@ class hopper_consumer {
     device::named_barrier(group_barrier + group(), group_threads);
 
     if constexpr (Tile::can_split)
-      if (piece.blocks > 1 &&
-          !meet<Tile::flags.block_m * Tile::flags.block_n, Tile::groups, group_threads>(
-              params_, piece, {.index = group(), .thread = thread(), .barrier = group_barrier + group()}, sum))
+      if (piece.blocks > 1 && !meet<Tile::flags.block_m * Tile::flags.block_n, Tile::groups, group_threads>(
+                                  params_, piece,
+                                  {.block = static_cast<int>(blockIdx.x),
+                                   .index = group(),
+                                   .thread = thread(),
+                                   .barrier = group_barrier + group()},
+                                  sum))
         return;
     if (mine) store_atoms(params_, first_n, bias, targets, sum);
     if (params_.present != nullptr && piece.first_atom == 0 && group() == 0)

@@ -234,9 +234,9 @@ __global__ void __attribute__((amdgpu_flat_work_group_size(Tile::threads, Tile::
     std::byte* const odd_stage = device::shared_array<Tile::x_stage_bytes, 1, 1024>();
     std::byte* const even_scales = device::shared_array<Tile::scale_stage_bytes, 2, 16>();
     std::byte* const odd_scales = device::shared_array<Tile::scale_stage_bytes, 3, 16>();
-    const work_piece piece = work_of_block<Tile>(params);
-    if (piece.rows == 0) return;
-    many_rows_block<Tile>(params, piece).run({even_stage, even_scales}, {odd_stage, odd_scales});
+    const block_work work = work_of_block<Tile>(params);
+    if (work.piece.rows == 0) return;
+    many_rows_block<Tile>(params, work.piece).run({even_stage, even_scales}, {odd_stage, odd_scales});
   }
 }
 

@@ -1,5 +1,6 @@
-// L5: matmul_ogs for AMD's matrix cores and few rows: the waves of a block share K, a block to a tile.
-// Knows: the ring of pieces under way, the meeting of sums in LDS.
+// L5: matmul_ogs for AMD's matrix cores and few rows: the waves of a block share K, a block to a tile or to a piece of
+// its K.
+// Knows: the ring of pieces under way, the meeting of sums in LDS and, where blocks share a tile, in the workspace.
 // Must not know: which tile is good, streams, how arguments are checked.
 //
 // Every wave has all columns of the tile and every fourth 128 of K; W and X go from memory to registers, num_stages
@@ -18,6 +19,7 @@
 #include "mfma_tile.hpp"
 #include "mfma_work.cuh"
 #include "ogs_params.hpp"
+#include "split_sums.cuh"
 
 namespace tilefit::inline v0::kernels {
 
@@ -32,23 +34,25 @@ class few_rows_block {
   };
 
  public:
-  __device__ __forceinline__ few_rows_block(const ogs_params& params, const work_piece& piece,
+  __device__ __forceinline__ few_rows_block(const ogs_params& params, const block_work& work,
                                             std::byte* partial_sums) noexcept
       : params_(params),
-        piece_(piece),
+        piece_(work.piece),
+        number_(work.number),
         partial_sums_(partial_sums),
         lane_(device::lane_of_wave()),
         wave_(device::uniform(device::thread_of_block() / 64)),
-        k_atoms_(k_atoms_of(params.args)),
-        next_(static_cast<std::int32_t>(wave_)),
-        w_(weights_from<Tile>(params.args, piece.expert, piece.first_atom)),
+        end_(detail::min(static_cast<std::int32_t>(params.args.k),
+                         (piece_.first_step + piece_.steps) * Tile::flags.block_k)),
+        next_(piece_.first_step * waves + static_cast<std::int32_t>(wave_)),
+        w_(weights_from<Tile>(params.args, piece_.expert, piece_.first_atom)),
         x_(values_of_x<Tile>(params.args)),
         x_scales_(scales_of_x(params.args)) {}
 
   __device__ __forceinline__ void run() noexcept {
     accumulators sum[Tile::row_tiles][Tile::token_tiles] = {};
     multiply(sum);
-    meet(sum);
+    share(sum);
     store();
   }
 
@@ -76,9 +80,8 @@ class few_rows_block {
       device::keep_order();
     }
 
-    constexpr int round_atoms = waves * Tile::stages;
-    next_ += round_atoms;
-    const std::int32_t rounds = (k_atoms_ + round_atoms - 1) / round_atoms;
+    next_ += waves * Tile::stages;
+    const std::int32_t rounds = (piece_.steps + Tile::stages - 1) / Tile::stages;
     if (rounds > 1) {
       // This round stands for itself: its loads were asked for in another order, and the compiler would make every
       // round of the loop wait for the worse of both.
@@ -99,7 +102,13 @@ class few_rows_block {
           ring[s].w, lane_, [&](int t, int i) { return ring[s].x[t].chunks[i]; },
           [&](int t) { return ring[s].x[t].scale; }, sum);
       if constexpr (More) {
-        device::keep_order();  // so that new words come to where the old ones were
+        // So that new words come to where the old ones were: a product that slid behind the loads would need them
+        // elsewhere, and the copy back would wait for all of them in every round.
+#pragma unroll
+        for (int m = 0; m < Tile::row_tiles; ++m)
+#pragma unroll
+          for (int t = 0; t < Tile::token_tiles; ++t) device::keep_products_before(sum[m][t]);
+        device::keep_order();
         load_weights(ring[s], next_);
         load_tokens(ring[s], next_);
         next_ += waves;
@@ -109,12 +118,12 @@ class few_rows_block {
   }
 
   __device__ __forceinline__ void load_weights(slot& to, std::int32_t atom) const noexcept {
-    const std::uint32_t shift = atom < k_atoms_ ? 0 : device::buffer::outside;
+    const std::uint32_t shift = atom * Tile::unit_k < end_ ? 0 : device::buffer::outside;
     to.w.load(w_, lane_, atom, 0, shift);
   }
 
   __device__ __forceinline__ void load_tokens(slot& to, std::int32_t atom) const noexcept {
-    const auto left = static_cast<std::int32_t>(params_.args.k) - atom * Tile::unit_k;
+    const std::int32_t left = end_ - atom * Tile::unit_k;
     const unsigned group = lane_ / 16;
 #pragma unroll
     for (int t = 0; t < Tile::token_tiles; ++t) {
@@ -140,7 +149,7 @@ class few_rows_block {
     return partial_sums_ + 1024 * (wave * (Tile::row_tiles * Tile::token_tiles) + index) + 16 * lane_;
   }
 
-  __device__ __forceinline__ void meet(const accumulators (&sum)[Tile::row_tiles][Tile::token_tiles]) const noexcept {
+  __device__ __forceinline__ void share(const accumulators (&sum)[Tile::row_tiles][Tile::token_tiles]) const noexcept {
 #pragma unroll
     for (int m = 0; m < Tile::row_tiles; ++m)
 #pragma unroll
@@ -150,30 +159,42 @@ class few_rows_block {
     device::meet_block();
   }
 
-  /// Every wave stores each fourth part, added up in the order of waves.
+  /// Every wave stores each fourth part, added up in the order of waves. Where blocks share the tile, the one that
+  /// comes last with a part stores it, added up in the order of K.
   __device__ __forceinline__ void store() const noexcept {
     const quad_store output(params_, piece_.expert, whole_scale_of_x<Tile>(params_.args));
     for (unsigned index = wave_; index < Tile::row_tiles * Tile::token_tiles; index += waves) {
       const auto first = static_cast<std::int32_t>(16 * (index / Tile::token_tiles));
       const auto token = static_cast<std::int32_t>(16 * (index % Tile::token_tiles) + lane_ % 16);
       const std::int32_t n = 16 * piece_.first_atom + first + static_cast<std::int32_t>(4 * (lane_ / 16));
-      const row_target target = target_in(params_, piece_, token, first == 0 && lane_ < 16);
-      if (n >= params_.args.n) continue;
-      const device::f32x4 bias = output.bias(n);
       device::f32x4 sum = device::bits_as<device::f32x4>(device::read_chunk(part(0, index)));
 #pragma unroll
       for (unsigned w = 1; w < waves; ++w) sum += device::bits_as<device::f32x4>(device::read_chunk(part(w, index)));
+      if constexpr (Tile::can_split)
+        if (piece_.blocks > 1 && !meet_others(index, sum)) continue;
+      const row_target target = target_in(params_, piece_, token, first == 0 && lane_ < 16);
+      if (n >= params_.args.n) continue;
+      const device::f32x4 bias = output.bias(n);
       output.choose([&]<store_kind Kind, activation Act>()
                         __attribute__((always_inline)) { output.template store<Kind, Act>(target, n, sum, bias); });
     }
   }
 
+  __device__ __forceinline__ bool meet_others(unsigned index, device::f32x4& sum) const noexcept {
+    float four[1][1][4] = {{{sum[0], sum[1], sum[2], sum[3]}}};
+    const bool last = meet<Tile::flags.block_m * Tile::flags.block_n, Tile::row_tiles * Tile::token_tiles, 64>(
+        params_, piece_, {.block = number_, .index = static_cast<int>(index), .thread = static_cast<int>(lane_)}, four);
+    sum = {four[0][0][0], four[0][0][1], four[0][0][2], four[0][0][3]};
+    return last;
+  }
+
   const ogs_params& params_;
   const work_piece& piece_;
+  std::int32_t number_;
   std::byte* partial_sums_;
   unsigned lane_;
   std::uint32_t wave_;
-  std::int32_t k_atoms_;
+  std::int32_t end_;   // of the piece, in K
   std::int32_t next_;  // atom of 128 K to be loaded
   device::buffer w_;
   device::buffer x_;
@@ -189,9 +210,9 @@ __global__ void __attribute__((amdgpu_flat_work_group_size(Tile::threads, Tile::
 matmul_ogs_mfma_few(const ogs_params params) {
   if constexpr (device::compiles_for(Tile::arch)) {
     std::byte* const partial_sums = device::shared_array<Tile::plan.total_bytes(), 0, 128>();
-    const work_piece piece = work_of_block<Tile>(params);
-    if (piece.rows == 0) return;
-    few_rows_block<Tile>(params, piece, partial_sums).run();
+    const block_work work = work_of_block<Tile>(params);
+    if (work.piece.rows == 0) return;
+    few_rows_block<Tile>(params, work, partial_sums).run();
   }
 }
 

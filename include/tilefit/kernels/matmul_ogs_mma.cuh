@@ -135,7 +135,9 @@ class generic_block {
     if constexpr (Tile::can_split)
       if (piece.blocks > 1 &&
           !meet<Tile::flags.block_m * Tile::flags.block_n, 1, Tile::threads>(
-              params_, piece, {.index = 0, .thread = static_cast<int>(thread_), .barrier = team_barrier}, sum))
+              params_, piece,
+              {.block = static_cast<int>(blockIdx.x), .thread = static_cast<int>(thread_), .barrier = team_barrier},
+              sum))
         return;
     const std::int32_t n = first_row(piece);
     if constexpr (!early_bias) bias = lane_bias<atoms>(params_.args, piece.expert, n);

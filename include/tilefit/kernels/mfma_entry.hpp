@@ -18,12 +18,7 @@ template <arch_id Arch, dtype X, int BlockM, int BlockN, int BlockK, int Stages>
 struct mfma_entry {
   static constexpr arch_id arch = Arch;
   static constexpr dtype x = X;
-  static constexpr opt_flags flags = {.block_m = BlockM,
-                                      .block_n = BlockN,
-                                      .block_k = BlockK,
-                                      .num_warps = 4,
-                                      .num_stages = Stages,
-                                      .xcd_swizzle = arch_v<Arch>.xcd_count};
+  static constexpr opt_flags flags = detail::mfma_tile(BlockM, BlockN, BlockK, Stages, arch_v<Arch>.xcd_count);
 };
 
 /// Entry number Index of an architecture's tiles for X.

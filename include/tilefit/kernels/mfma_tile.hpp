@@ -30,6 +30,7 @@ struct mfma_tile {
   static constexpr dtype x = Entry::x;
   static constexpr arch_id arch = Entry::arch;
   static constexpr bool few_rows = waves_share_k(flags);
+  static constexpr bool can_split = flags.split_k > 1;  ///< several blocks to a tile, each with some of K
   static constexpr int waves = flags.num_warps;
   static constexpr int threads = 64 * waves;
   static constexpr int stages = flags.num_stages;
@@ -115,7 +116,7 @@ struct mfma_tile {
   static constexpr bool lds_direct = arch_v<arch>.features.has(feature::lds_direct_load);
   static constexpr bool scaled = x_bits <= 8;  ///< multiplied by v_mfma_scale, W as it is
 
-  static_assert(waves == 4 && flags.block_m % tile == 0 && flags.split_k == 1);
+  static_assert(waves == 4 && flags.block_m % tile == 0 && (few_rows || !can_split));
   static_assert(few_rows ? flags.block_k == 128 * waves && (flags.block_n == 32 || flags.block_n == 64)
                          : flags.block_n == 64 * waves && flags.block_k * x_bits == 8 * x_row_bytes && stages == 2);
   static_assert(few_rows || plan.stage_bytes == x_stage_bytes + (scaled_blocks ? scale_stage_bytes : 0));

@@ -19,17 +19,42 @@
 
 namespace tilefit::inline v0::kernels {
 
-/// The tile of this block, or one without rows: grids are as large as they may have to be.
+struct block_work {
+  work_piece piece;
+  std::int32_t number = 0;  ///< of the piece: those of a tile have numbers in a row, in the order of K
+};
+
+/// The tile of this block, or with split_k > 1 its piece of one; without rows where there is none: grids are as large
+/// as they may have to be.
 template <class Tile>
-__device__ __forceinline__ work_piece work_of_block(const ogs_params& params) noexcept {
+__device__ __forceinline__ block_work work_of_block(const ogs_params& params) noexcept {
   const matmul_args& args = params.args;
   tile_walk walk(args.expert_offsets, args.experts, static_cast<std::int32_t>(args.m), Tile::flags.block_m,
                  params.atoms, Tile::slab_atoms);
   const std::int32_t tiles = walk.total();
   const auto block = static_cast<std::int32_t>(device::block_of_grid());
-  work_piece piece;
-  if (block < tiles) walk.find(tile_of_block(block, tiles, Tile::flags.xcd_swizzle), piece);
-  return piece;
+  block_work work;
+  work_piece& piece = work.piece;
+  std::int32_t count = tiles;
+  if constexpr (Tile::can_split) {
+    piece.blocks = detail::min(params.split_k, params.steps);
+    count *= piece.blocks;
+  }
+  if (block >= count) return work;
+  work.number = tile_of_block(block, count, Tile::flags.xcd_swizzle);
+  std::int32_t tile = work.number;
+  piece.steps = params.steps;
+  if constexpr (Tile::can_split) {
+    if (piece.blocks > 1) {
+      tile /= piece.blocks;
+      piece.first_block = tile * piece.blocks;
+      const std::int32_t part = work.number - piece.first_block;
+      piece.first_step = first_step_of_piece(params.steps, piece.blocks, part);
+      piece.steps = first_step_of_piece(params.steps, piece.blocks, part + 1) - piece.first_step;
+    }
+  }
+  walk.find(tile, piece);
+  return work;
 }
 
 /// Atoms of 128 K.

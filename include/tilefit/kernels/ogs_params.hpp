@@ -19,13 +19,15 @@ enum class store_kind : std::uint8_t {
 
 /// Kernel parameter.
 struct ogs_params {
-  matmul_args args{};        ///< y replaced by `parts` of the workspace when rows are summed over topk afterwards
-  std::int32_t atoms = 0;    ///< of 16 columns
-  std::int32_t steps = 0;    ///< block_k pieces of K
-  std::int32_t split_k = 1;  ///< more than 1: blocks take runs of steps, not whole tiles; this many to a tile at most
+  matmul_args args{};      ///< y replaced by `parts` of the workspace when rows are summed over topk afterwards
+  std::int32_t atoms = 0;  ///< of 16 columns
+  std::int32_t steps = 0;  ///< block_k pieces of K
+  /// More than 1: blocks take runs of steps, not whole tiles, this many to a tile at most; on AMD GPUs equal pieces of
+  /// a tile, this many or as many as it has steps.
+  std::int32_t split_k = 1;
   store_kind store = store_kind::generally;
   float* partials = nullptr;          ///< [grid][2][block_m * block_n], when split
-  std::uint32_t* arrivals = nullptr;  ///< [grid][warpgroups] zeros, when split; left as zeros
+  std::uint32_t* arrivals = nullptr;  ///< [grid][teams of a block] zeros, when split; left as zeros
   std::uint32_t* tickets = nullptr;   ///< two zeros, left as zeros: tickets drawn, blocks that are done; may be null
   std::uint8_t* present = nullptr;    ///< [rows of Y] set to 1 for every row that is written; may be null
 };

@@ -63,6 +63,13 @@ TILEFIT_HD constexpr std::int64_t block_of(std::int64_t total, std::int64_t bloc
   return ((step + 1) * blocks - 1) / total;
 }
 
+/// Step with which piece number `piece` of `pieces` begins, when the steps of a tile are shared evenly among blocks of
+/// its own; piece number `pieces` begins with the end. Requires 0 <= piece <= pieces, steps * pieces < 2^31.
+TILEFIT_HD constexpr std::int32_t first_step_of_piece(std::int32_t steps, std::int32_t pieces,
+                                                      std::int32_t piece) noexcept {
+  return steps * piece / pieces;
+}
+
 /// What a block does at one go: `steps` steps of one tile. 32 bytes; travels through shared memory as two 16-byte
 /// loads.
 struct alignas(16) work_piece {

@@ -14,19 +14,23 @@ namespace tilefit_simt {
 
 using namespace tilefit;
 
+template <class Tile>
+constexpr matmul_kernel kernel_of_tile() {
+  matmul_kernel kernel{.flags = Tile::flags,
+                       .x = Tile::x,
+                       .smem_bytes = static_cast<std::size_t>(Tile::plan.total_bytes()),
+                       .threads = Tile::threads,
+                       .teams = Tile::row_tiles * Tile::token_tiles,
+                       .layout = weight_layout::mfma_m16k128};
+  if constexpr (Tile::few_rows)
+    kernel.run = kernels::matmul_ogs_mfma_few<Tile>;
+  else
+    kernel.run = kernels::matmul_ogs_mfma<Tile>;
+  return kernel;
+}
 template <arch_id Arch, dtype X, int Index>
 constexpr matmul_kernel mfma_kernel() {
-  using tile = kernels::mfma_tile<typename kernels::mfma_catalogue_entry<Arch, X, Index>::type>;
-  matmul_kernel kernel{.flags = tile::flags,
-                       .x = X,
-                       .smem_bytes = static_cast<std::size_t>(tile::plan.total_bytes()),
-                       .threads = tile::threads,
-                       .layout = weight_layout::mfma_m16k128};
-  if constexpr (tile::few_rows)
-    kernel.run = kernels::matmul_ogs_mfma_few<tile>;
-  else
-    kernel.run = kernels::matmul_ogs_mfma<tile>;
-  return kernel;
+  return kernel_of_tile<kernels::mfma_tile<typename kernels::mfma_catalogue_entry<Arch, X, Index>::type>>();
 }
 
 template <arch_id Arch, dtype... X>

@@ -33,6 +33,19 @@ __device__ inline bool any_at_named_barrier(int id, int threads, bool mine) noex
   return any != 0;
 }
 
+/// The same for a team of `Threads`, whose barrier has this id.
+template <int Threads>
+__device__ __forceinline__ void meet_team(int id) noexcept {
+  named_barrier(id, Threads);
+}
+template <int Threads>
+__device__ __forceinline__ bool any_of_team(int id, bool mine) noexcept {
+  return any_at_named_barrier(id, Threads, mine);
+}
+
+/// What other SMs wrote: not from this one's L1. PTX: ld.global.cg.
+__device__ __forceinline__ float4 load_past_l1(const float4* from) noexcept { return __ldcg(from); }
+
 /// Adds 1 to a counter in global memory, or sets it to 0 when it is `last`; the value before. What this thread wrote or
 /// saw comes before it for everybody who counts after it. PTX: atom.acq_rel.gpu.inc.
 __device__ inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t last) noexcept {

@@ -17,6 +17,10 @@ namespace tilefit::inline v0::device {
 template <int Tile>
 using mfma_accumulators = std::conditional_t<Tile == 16, f32x4, f32x16>;
 
+/// The matrix instructions that these sums come from keep before this place: they access no memory, so that keep_order
+/// alone leaves the compiler free. No instruction.
+__device__ __forceinline__ void keep_products_before(f32x4& sums) noexcept { asm volatile("" : "+v"(sums)); }
+
 /// sum += A * B over 8 K of every lane group: 32 K with tiles of 16, 16 K with tiles of 32. One instruction on gfx950
 /// (v_mfma_f32_16x16x32, 32x32x16), two of half the K before (16x16x16, 32x32x8), whose lanes take 4 K each.
 template <int Tile, dtype X>

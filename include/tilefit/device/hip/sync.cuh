@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "../../detail/config.hpp"
+#include "wave.cuh"
 
 namespace tilefit::inline v0::device {
 
@@ -48,6 +49,35 @@ __device__ __forceinline__ void meet_block() noexcept {
   __builtin_amdgcn_s_barrier();
   keep_order();
 }
+
+/// The lanes of a wave, which is all that a team is here: what one of them did comes before what others do behind it.
+/// Fences of a wave are no instructions, and hold the compiler alone.
+template <int Threads>
+__device__ __forceinline__ void meet_team(int /*barrier*/) noexcept {
+  static_assert(Threads == wave_lanes);
+  __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+}
+/// The same; tells all of them whether `mine` is true for any.
+template <int Threads>
+__device__ __forceinline__ bool any_of_team(int barrier, bool mine) noexcept {
+  meet_team<Threads>(barrier);
+  return __builtin_amdgcn_ballot_w64(mine) != 0;
+}
+
+/// Adds 1 to a counter in memory, or sets it to 0 when it is `last`; the value before. What this wave wrote or saw
+/// comes before it for everybody on the device who counts after it: the L2s of several dies are written back before it
+/// and emptied of what may be old after it. Release and acquire at agent scope (LLVM, "Memory Model GFX942"),
+/// global_atomic_inc.
+__device__ __forceinline__ std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t last) noexcept {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "agent");
+  const std::uint32_t before = __builtin_amdgcn_atomic_inc32(counter, last, __ATOMIC_RELAXED, "agent");
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "agent");
+  return before;
+}
+
+/// What other CUs wrote, behind count_arrival, which leaves nothing old in L1.
+__device__ __forceinline__ float4 load_past_l1(const float4* from) noexcept { return *from; }
 
 /// 0 (normal) .. 3: which wave of a SIMD goes first. s_setprio.
 template <int Priority>

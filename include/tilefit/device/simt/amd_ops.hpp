@@ -213,6 +213,8 @@ inline void write_chunk(std::byte* to, u32x4 chunk) noexcept { *reinterpret_cast
 template <int Tile>
 using mfma_accumulators = std::conditional_t<Tile == 16, f32x4, f32x16>;
 
+inline void keep_products_before(f32x4&) noexcept {}
+
 using mfma_lanes = const simt::mfma_registers* [64];
 __attribute__((no_sanitize("thread"))) inline void take_lanes(simt::machine& m, void* const* arguments,
                                                               mfma_lanes& lanes) {

@@ -52,9 +52,6 @@ inline void named_barrier(int id, int threads, const simt::site& where = simt::s
 inline bool any_at_named_barrier(int id, int threads, bool mine, const simt::site& where = simt::site::current()) {
   return simt::now.running->barrier(id, threads, mine, where);
 }
-inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t last) {
-  return simt::now.running->count(counter, last, true);
-}
 inline std::uint32_t draw(std::uint32_t* counter) { return simt::now.running->count(counter, 0x7FFF'FFFFu, false); }
 
 // --- mma.cuh ---

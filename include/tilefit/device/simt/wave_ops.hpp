@@ -55,6 +55,26 @@ inline float sum_of_16_lanes(float value, const simt::site& where = simt::site::
   return value;
 }
 
+/// A wave, or lanes of a block at a barrier of theirs.
+template <int Threads>
+inline bool any_of_team(int barrier, bool mine, const simt::site& where = simt::site::current()) {
+  if constexpr (Threads != wave_lanes) return simt::now.running->barrier(barrier, Threads, mine, where);
+  simt::now.running->sync_warp(whole_wave, where);
+  return simt::ballot(whole_wave, mine, where) != 0;
+}
+template <int Threads>
+inline void meet_team(int barrier, const simt::site& where = simt::site::current()) {
+  if constexpr (Threads != wave_lanes)
+    simt::now.running->barrier(barrier, Threads, false, where);
+  else
+    simt::now.running->sync_warp(whole_wave, where);
+}
+/// Adds 1 to a counter, or sets it to 0 when it is `last`; the value before. Acquires and releases.
+inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t last) {
+  return simt::now.running->count(counter, last, true);
+}
+inline float4 load_past_l1(const float4* from) { return *from; }
+
 /// A block's dynamic shared memory, at a multiple of 1,024 bytes.
 inline std::byte* dynamic_shared_memory() noexcept { return simt::now.running->shared_memory(); }
 /// An array of shared memory of its own. Arrays lie one behind the other, as a block asks for them first.
