@@ -149,6 +149,11 @@ struct ogs_policy {
     return arch.xcd_count > 1 ? detail::mfma_tiles_for<8>(bits_of(x)) : detail::mfma_tiles_for<1>(bits_of(x));
   }
 
+  /// The fewest columns of W that a tile of AMD's kernels must have: with block scales of Y all 32 of a block.
+  static constexpr int least_block_n(const matmul_formats& formats) noexcept {
+    return !has_block_scales(formats.y) ? 1 : formats.act == activation::swiglu ? 64 : 32;
+  }
+
   constexpr std::span<const opt_flags> candidates(const arch_traits& arch,
                                                   const matmul_problem& problem) const noexcept {
     switch (loop_for(arch, problem.formats)) {
@@ -156,7 +161,11 @@ struct ogs_policy {
       case ogs_loop::mma_block_scaled: return detail::tiles_of<mma_block_scaled_grid>;
       case ogs_loop::wgmma: return hopper_tiles;
       case ogs_loop::mfma:
-      case ogs_loop::mfma_scale: return mfma_tiles(arch, problem.formats.x);
+      case ogs_loop::mfma_scale: {
+        // The narrowest tile comes first. It has not all columns of a block of Y where two of W make one.
+        const std::span<const opt_flags> tiles = mfma_tiles(arch, problem.formats.x);
+        return tiles.subspan(tiles.front().block_n < least_block_n(problem.formats) ? 1 : 0);
+      }
       case ogs_loop::wmma: return detail::tiles_of<wmma_grid>;
     }
     return {};
@@ -168,7 +177,7 @@ struct ogs_policy {
   }
 
   constexpr refusal check(const arch_traits& arch, const matmul_problem& problem,
-                          const opt_flags_constraints&) const noexcept {
+                          const opt_flags_constraints& constraints) const noexcept {
     using enum status_code;
     const matmul_formats& formats = problem.formats;
     if (formats.x == dtype::fp32)
@@ -185,8 +194,15 @@ struct ogs_policy {
               relation::exactly,
               4,
               "W is MXFP4, or BF16 or E4M3 without block scales"};
-    if (formats.y == dtype::mxfp4)
-      return {unsupported_dtype, "number of bits of Y", bits_of(formats.y), relation::at_least, 8};
+    const ogs_loop loop = loop_for(arch, formats);
+    const bool mfma = loop == ogs_loop::mfma || loop == ogs_loop::mfma_scale;
+    if (formats.y == dtype::mxfp4 && !mfma)
+      return {unsupported_dtype,
+              "number of bits of Y",
+              bits_of(formats.y),
+              relation::at_least,
+              8,
+              "kernels for CDNA store MXFP4"};
     if (formats.scale_block != 32)
       return {unsupported_feature, "scale_block", formats.scale_block, relation::exactly, 32};
     if (formats.x_transposed)
@@ -195,6 +211,13 @@ struct ogs_policy {
       return {unsupported_feature, "number of bits of Y", bits_of(formats.y), relation::at_least, 16, "Y is added to"};
     if (problem.n % 32 != 0) return {unsupported_feature, "n", problem.n, relation::multiple_of, 32};
     if (problem.k % 32 != 0) return {unsupported_feature, "k", problem.k, relation::multiple_of, 32};
+    if (const int least = least_block_n(formats); mfma && least > 1) {
+      if (problem.n % least != 0)
+        return {unsupported_feature, "n", problem.n, relation::multiple_of, least, "a scale of Y is for 32 columns"};
+      if (constraints.strict.value_or(false) && constraints.block_n.value_or(least) < least)
+        return {constraint_refused, "block_n", *constraints.block_n,
+                relation::at_least, least,     "a scale of Y is for 32 columns of a tile, half of W's behind SwiGLU"};
+    }
     if (arch.bf16_gflops == 0)
       return {unsupported_dtype,
               "BF16 rate of the architecture",
