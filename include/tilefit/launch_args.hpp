@@ -41,6 +41,7 @@ constexpr matmul_problem problem_of(const matmul_args& args) noexcept {
 /// How a kernel may store to Y.
 inline kernels::store_kind store_kind_of(const y_operand& y, bool accumulate) noexcept {
   using enum kernels::store_kind;
+  if (bits_of(y.type) < 16) return quantised;
   const int bytes = bits_of(y.type) / 8;
   const bool pairs =
       reinterpret_cast<std::uintptr_t>(y.data) % (2 * static_cast<unsigned>(bytes)) == 0 && y.row_stride % 2 == 0;
