@@ -396,7 +396,7 @@ TEST_CASE("Tiles have all columns that a scale of Y is for") {
       for (const activation act : {activation::none, activation::swiglu}) {
         const int least = !has_block_scales(y) ? 1 : act == activation::swiglu ? 64 : 32;
         const matmul_problem problem = y_problem(y, act);
-        INFO(name_of(id) << ", " << name_of(y) << (act == activation::swiglu ? " behind swiglu" : ""));
+        INFO(arch.name << ", " << name_of(y) << (act == activation::swiglu ? " behind swiglu" : ""));
         bool narrowest = false;
         for (const opt_flags& tile : ogs_policy{}.candidates(arch, problem)) {
           CHECK(tile.block_n >= least);
