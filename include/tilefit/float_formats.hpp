@@ -15,27 +15,43 @@ namespace tilefit::inline v0 {
 
 namespace detail {
 
-/// Magnitudes (codes without their sign) of a format narrower than float: smallest exponent 1 - Bias, subnormals below.
+/// Numbers that say how a float magnitude becomes a code of a narrower format.
+struct narrowing {
+  std::int32_t shift = 0;            ///< mantissa bits that a normal number loses
+  std::int32_t rebias = 0;           ///< difference of the exponents, in place
+  std::int32_t smallest_normal = 0;  ///< of the format, as a float
+  /// The last place of this float is the smallest subnormal, so adding it lets the adder round.
+  std::int32_t magic = 0;
+};
+
+/// Nearest code of the float magnitude `bits`. The exponent is not bounded above: codes past the largest finite
+/// one, infinities and NaN (which come out at least as large) are the caller's.
 /// The normal and the subnormal result are both worked out, on operands that are never NaN (constant expressions refuse
 /// those), and one is chosen by a mask: GCC turns a conditional into a branch here, which mispredicts and stops loops
 /// from being vectorised.
+TILEFIT_HD constexpr std::int32_t narrow_magnitude(const narrowing& to, std::int32_t bits) noexcept {
+  const std::int32_t is_subnormal = mask_if_less(bits, to.smallest_normal);
+  const std::int32_t low = choose(is_subnormal, bits, to.smallest_normal);
+  const std::int32_t subnormal = signed_bits(float_of_signed(low) + float_of_signed(to.magic)) - to.magic;
+  const std::int32_t normal = (bits - to.rebias + ((1 << (to.shift - 1)) - 1) + (bits >> to.shift & 1)) >> to.shift;
+  return choose(is_subnormal, subnormal, normal);
+}
+
+/// Magnitudes (codes without their sign) of a format narrower than float: smallest exponent 1 - Bias, subnormals below.
 template <int Bias, int MantissaBits>
 struct narrow_format {
   static constexpr int shift = float_mantissa_bits - MantissaBits;
   static constexpr std::int32_t rebias = (float_bias - Bias) << float_mantissa_bits;
   static constexpr std::int32_t smallest_normal = rebias + (1 << float_mantissa_bits);
-  /// The last place of this float is the smallest subnormal, so adding it lets the adder round.
-  static constexpr std::int32_t magic = (1 - Bias - MantissaBits + float_mantissa_bits + float_bias)
-                                        << float_mantissa_bits;
 
-  /// Nearest code of the float magnitude `bits`. The exponent is not bounded above: codes past the largest finite
-  /// one, infinities and NaN (which come out at least as large) are the caller's.
+  TILEFIT_HD static constexpr narrowing numbers() noexcept {
+    return {.shift = shift,
+            .rebias = rebias,
+            .smallest_normal = smallest_normal,
+            .magic = (1 - Bias - MantissaBits + float_mantissa_bits + float_bias) << float_mantissa_bits};
+  }
   TILEFIT_HD static constexpr std::int32_t narrow(std::int32_t bits) noexcept {
-    const std::int32_t is_subnormal = mask_if_less(bits, smallest_normal);
-    const std::int32_t low = choose(is_subnormal, bits, smallest_normal);
-    const std::int32_t subnormal = signed_bits(float_of_signed(low) + float_of_signed(magic)) - magic;
-    const std::int32_t normal = (bits - rebias + ((1 << (shift - 1)) - 1) + (bits >> shift & 1)) >> shift;
-    return choose(is_subnormal, subnormal, normal);
+    return narrow_magnitude(numbers(), bits);
   }
 
   /// Bits of the float magnitude of a code, every exponent read as finite.
@@ -98,6 +114,20 @@ TILEFIT_HD constexpr std::uint8_t float_to_e4m3(float value,
   const std::int32_t limit = overflow == e4m3_overflow::saturate ? 0x7E | nan : 0x7F;
   return static_cast<std::uint8_t>(detail::sign_of(value) << 7 |
                                    detail::smaller(detail::e4m3_format::narrow(bits), limit));
+}
+
+/// E4M3 code of value / scale, saturated. NaN becomes NaN with its sign. `scale` is a positive number.
+TILEFIT_HD constexpr std::uint8_t float_to_scaled_e4m3(float value, float scale) noexcept {
+  return float_to_e4m3(detail::magnitude(value) > detail::float_infinity ? value : value / scale);
+}
+
+/// Scale of a row of E4M3 whose largest magnitude has the bits `amax`: amax / 448, at least 2^-126, so that zeros stay
+/// zeros and no scale is a subnormal float. NaN for infinity and NaN: the codes of such a row are zeros (as in an MX
+/// block, MX 5.1), and all of it is NaN.
+TILEFIT_HD constexpr float e4m3_row_scale(std::int32_t amax) noexcept {
+  if (amax >= detail::float_infinity) return detail::float_of_signed(detail::float_quiet_nan);
+  const float least = detail::pow2(-126);
+  return amax < detail::signed_bits(448.0f * least) ? least : detail::float_of_signed(amax) / 448.0f;
 }
 
 // BF16: the upper half of a float. FP16: IEEE 754 binary16.

@@ -77,6 +77,7 @@ constexpr workspace_plan plan_workspace(const matmul_args& args, const opt_flags
 /// How a kernel may store to Y.
 inline kernels::store_kind store_kind_of(const y_operand& y, bool accumulate) noexcept {
   using enum kernels::store_kind;
+  if (bits_of(y.type) < 16) return quantised;
   const int bytes = bits_of(y.type) / 8;
   const bool pairs =
       reinterpret_cast<std::uintptr_t>(y.data) % (2 * static_cast<unsigned>(bytes)) == 0 && y.row_stride % 2 == 0;

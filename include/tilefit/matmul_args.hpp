@@ -19,7 +19,8 @@ namespace tilefit::inline v0 {
 // Arrays of float and int32 have the alignment of their type. Data of X, W and Y and all byte arrays may start anywhere
 // for the CPU backend.
 
-/// X[rows, k]: every dtype. A value is element * scale (block scale of mxfp8 / mxfp4; `scale` of fp8_e4m3).
+/// X[rows, k]: every dtype. A value is element * scale (block scale of mxfp8 / mxfp4; `scale` * `row_scales[row]` of
+/// fp8_e4m3).
 struct x_operand {
   const void* data = nullptr;
   dtype type = dtype::bf16;
@@ -29,6 +30,7 @@ struct x_operand {
   const std::uint8_t* block_scales = nullptr;  ///< E8M0 [rows, k / 32] of mxfp8 and mxfp4
   std::int64_t block_scale_stride = 0;         ///< bytes from one row of block_scales to the next
   const float* scale = nullptr;                ///< one number for an fp8_e4m3 operand; null = 1
+  const float* row_scales = nullptr;           ///< [rows] of an fp8_e4m3 operand, null for every other; null = 1
 };
 
 /// W[experts, n, k]: mxfp4 in any `weight_layout`; fp32, bf16, fp16 or fp8_e4m3 as contiguous rows of k (row_major).
@@ -40,13 +42,14 @@ struct w_operand {
   const float* scale = nullptr;                ///< one number for fp8_e4m3; null = 1
 };
 
-/// Y[rows, columns]: every dtype but mxfp4. columns = n, or n / 2 behind swiglu. An element stored is value / scale.
+/// Y[rows, columns]: every dtype. columns = n, or n / 2 behind swiglu. An element stored is value / scale; mxfp8 and
+/// mxfp4 are rounded as mxfp4.hpp says, in blocks of 32 columns.
 struct y_operand {
   void* data = nullptr;
   dtype type = dtype::bf16;
   std::int64_t rows = 0;                 ///< rows that exist; with topk > 1: rows after the reduction
   std::int64_t row_stride = 0;           ///< elements from one row to the next
-  std::uint8_t* block_scales = nullptr;  ///< E8M0 [rows, columns / 32] of mxfp8 (written)
+  std::uint8_t* block_scales = nullptr;  ///< E8M0 [rows, columns / 32] of mxfp8 and mxfp4 (written)
   std::int64_t block_scale_stride = 0;   ///< bytes from one row of block_scales to the next
   const float* scale = nullptr;          ///< one number for an fp8_e4m3 result; null = 1
 };
@@ -126,6 +129,7 @@ TILEFIT_HD constexpr status_code check_args(const matmul_args& args) noexcept {
     if (args.k % 32 != 0 || x.block_scales == nullptr || x.block_scale_stride < args.k / 32) return bad;
     if (x.type == dtype::mxfp4 && x.row_stride % 2 != 0) return bad;
   }
+  if (x.row_scales != nullptr && x.type != dtype::fp8_e4m3) return bad;
 
   if (w.type == dtype::mxfp8) return status_code::unsupported_dtype;
   if (w.type == dtype::mxfp4) {
@@ -145,9 +149,10 @@ TILEFIT_HD constexpr status_code check_args(const matmul_args& args) noexcept {
 
   const std::int64_t columns = output_columns(args);
   if (y.row_stride < columns) return bad;
-  if (y.type == dtype::mxfp4) return status_code::unsupported_dtype;
-  if (y.type == dtype::mxfp8)
+  if (has_block_scales(y.type)) {
     if (columns % 32 != 0 || y.block_scales == nullptr || y.block_scale_stride < columns / 32) return bad;
+    if (y.type == dtype::mxfp4 && y.row_stride % 2 != 0) return bad;
+  }
   return status_code::ok;
 }
 

@@ -47,19 +47,24 @@ struct mxfp8_element {
 inline constexpr int mx_first_plain_scale = 11;
 inline constexpr int mx_last_plain_scale = 246;
 
+/// Scale of a block whose largest magnitude has the bits `amax`: 2^(floor(log2(amax)) - emax) with E8M0's bias. A
+/// subnormal or zero amax ends in the lower clamp and no finite one reaches the upper; infinity and NaN give NaN.
+TILEFIT_HD constexpr std::uint8_t mx_scale_of(std::int32_t amax, int emax) noexcept {
+  if (amax >= float_infinity) return e8m0_nan;
+  const int exponent = (amax >> float_mantissa_bits) - emax;
+  return static_cast<std::uint8_t>(exponent > 0 ? exponent : 0);
+}
+
 /// 32 floats at `x` -> 32 element codes, one a byte. Returns the scale.
 template <class Element>
 TILEFIT_HD constexpr std::uint8_t encode_mx_block(const float* x, std::uint8_t* codes) noexcept {
   std::int32_t amax = 0;
   for (int i = 0; i < mx_block_size; ++i) amax = magnitude(x[i]) > amax ? magnitude(x[i]) : amax;
-  if (amax >= float_infinity) {
+  const int scale = mx_scale_of(amax, Element::emax);
+  if (scale == e8m0_nan) {
     for (int i = 0; i < mx_block_size; ++i) codes[i] = 0;
     return e8m0_nan;
   }
-  // floor(log2(amax)) - emax with E8M0's bias; a subnormal or zero amax ends in the lower clamp and no
-  // finite one reaches the upper.
-  const int exponent = (amax >> float_mantissa_bits) - Element::emax;
-  const int scale = exponent > 0 ? exponent : 0;
   if (scale < mx_first_plain_scale) {
     for (int i = 0; i < mx_block_size; ++i) codes[i] = Element::encode(scale_by_pow2(x[i], float_bias - scale));
   } else {

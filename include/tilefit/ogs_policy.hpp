@@ -88,22 +88,26 @@ constexpr opt_flags cuda_tile(int m, int n, int k, int warps, int stages, int sp
 }
 
 /// A tile of the kernels for AMD's matrix cores. `stages`: of X in LDS, or pieces of K under way where waves share K;
-/// there blocks may share it too.
-constexpr opt_flags mfma_tile(int m, int n, int k, int stages, int dies) noexcept {
+/// there so many
+/// blocks may share it too.
+constexpr opt_flags mfma_tile(int m, int n, int k, int stages, int dies, int split) noexcept {
   opt_flags flags{.block_m = m, .block_n = n, .block_k = k, .num_warps = 4, .num_stages = stages, .xcd_swizzle = dies};
-  if (waves_share_k(flags)) flags.split_k = 16;
+  if (waves_share_k(flags)) flags.split_k = split;
   return flags;
 }
 
 /// Tiles for X of so many bits: 16 and 32 rows, waves share K; more rows, X in LDS in rows of 256 bytes.
-template <int XBits, int Dies>
-inline constexpr std::array mfma_tiles = {mfma_tile(16, 32, 512, 3, Dies), mfma_tile(16, 64, 512, 3, Dies),
-                                          mfma_tile(32, 64, 512, 2, Dies), mfma_tile(64, 256, 2048 / XBits, 2, Dies),
-                                          mfma_tile(128, 256, 2048 / XBits, 2, Dies)};
+template <int XBits, int Dies, int Split>
+inline constexpr std::array mfma_tiles = {
+    mfma_tile(16, 32, 512, 3, Dies, Split), mfma_tile(16, 64, 512, 3, Dies, Split),
+    mfma_tile(32, 64, 512, 2, Dies, Split), mfma_tile(64, 256, 2048 / XBits, 2, Dies, Split),
+    mfma_tile(128, 256, 2048 / XBits, 2, Dies, Split)};
 
-template <int Dies>
+template <int Dies, int Split>
 constexpr std::span<const opt_flags> mfma_tiles_for(int x_bits) noexcept {
-  return x_bits == 4 ? mfma_tiles<4, Dies> : x_bits == 8 ? mfma_tiles<8, Dies> : mfma_tiles<16, Dies>;
+  return x_bits == 4   ? mfma_tiles<4, Dies, Split>
+         : x_bits == 8 ? mfma_tiles<8, Dies, Split>
+                       : mfma_tiles<16, Dies, Split>;
 }
 
 }  // namespace detail
@@ -150,8 +154,18 @@ struct ogs_policy {
   }
 
   /// Kernels for AMD's matrix cores (kernels/matmul_ogs_mfma.cuh, matmul_ogs_mfma_few.cuh).
-  static constexpr std::span<const opt_flags> mfma_tiles(const arch_traits& arch, dtype x) noexcept {
-    return arch.xcd_count > 1 ? detail::mfma_tiles_for<8>(bits_of(x)) : detail::mfma_tiles_for<1>(bits_of(x));
+  /// Y of less than 16 bits is stored once: blocks do not share its tiles along K.
+  static constexpr std::span<const opt_flags> mfma_tiles(const arch_traits& arch, dtype x,
+                                                         dtype y = dtype::bf16) noexcept {
+    const int bits = bits_of(x);
+    if (bits_of(y) < 16)
+      return arch.xcd_count > 1 ? detail::mfma_tiles_for<8, 1>(bits) : detail::mfma_tiles_for<1, 1>(bits);
+    return arch.xcd_count > 1 ? detail::mfma_tiles_for<8, 16>(bits) : detail::mfma_tiles_for<1, 16>(bits);
+  }
+
+  /// The fewest columns of W that a tile of AMD's kernels must have: with block scales of Y all 32 of a block.
+  static constexpr int least_block_n(const matmul_formats& formats) noexcept {
+    return !has_block_scales(formats.y) ? 1 : formats.act == activation::swiglu ? 64 : 32;
   }
 
   /// Every tile that there is a kernel for.
@@ -162,7 +176,11 @@ struct ogs_policy {
       case ogs_loop::mma_block_scaled: return detail::tiles_of<mma_block_scaled_grid>;
       case ogs_loop::wgmma: return hopper_tiles;
       case ogs_loop::mfma:
-      case ogs_loop::mfma_scale: return mfma_tiles(arch, problem.formats.x);
+      case ogs_loop::mfma_scale: {
+        // The narrowest tile comes first. It has not all columns of a block of Y where two of W make one.
+        const std::span<const opt_flags> tiles = mfma_tiles(arch, problem.formats.x, problem.formats.y);
+        return tiles.subspan(tiles.front().block_n < least_block_n(problem.formats) ? 1 : 0);
+      }
       case ogs_loop::wmma: return detail::tiles_of<wmma_grid>;
     }
     return {};
@@ -176,7 +194,7 @@ struct ogs_policy {
 
   /// What no tile of these kernels can do.
   constexpr refusal check(const arch_traits& arch, const matmul_problem& problem,
-                          const opt_flags_constraints&) const noexcept {
+                          const opt_flags_constraints& constraints) const noexcept {
     using enum status_code;
     const matmul_formats& formats = problem.formats;
     if (formats.x == dtype::fp32)
@@ -193,8 +211,15 @@ struct ogs_policy {
               relation::exactly,
               4,
               "W is MXFP4, or BF16 or E4M3 without block scales"};
-    if (formats.y == dtype::mxfp4)
-      return {unsupported_dtype, "number of bits of Y", bits_of(formats.y), relation::at_least, 8};
+    const ogs_loop loop = loop_for(arch, formats);
+    const bool mfma = loop == ogs_loop::mfma || loop == ogs_loop::mfma_scale;
+    if (formats.y == dtype::mxfp4 && !mfma)
+      return {unsupported_dtype,
+              "number of bits of Y",
+              bits_of(formats.y),
+              relation::at_least,
+              8,
+              "kernels for CDNA store MXFP4"};
     if (formats.scale_block != 32)
       return {unsupported_feature, "scale_block", formats.scale_block, relation::exactly, 32};
     if (formats.x_transposed)
@@ -203,6 +228,13 @@ struct ogs_policy {
       return {unsupported_feature, "number of bits of Y", bits_of(formats.y), relation::at_least, 16, "Y is added to"};
     if (problem.n % 32 != 0) return {unsupported_feature, "n", problem.n, relation::multiple_of, 32};
     if (problem.k % 32 != 0) return {unsupported_feature, "k", problem.k, relation::multiple_of, 32};
+    if (const int least = least_block_n(formats); mfma && least > 1) {
+      if (problem.n % least != 0)
+        return {unsupported_feature, "n", problem.n, relation::multiple_of, least, "a scale of Y is for 32 columns"};
+      if (constraints.strict.value_or(false) && constraints.block_n.value_or(least) < least)
+        return {constraint_refused, "block_n", *constraints.block_n,
+                relation::at_least, least,     "a scale of Y is for 32 columns of a tile, half of W's behind SwiGLU"};
+    }
     if (arch.bf16_gflops == 0)
       return {unsupported_dtype,
               "BF16 rate of the architecture",

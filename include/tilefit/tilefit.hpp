@@ -23,6 +23,7 @@
 #include "mxfp4.hpp"
 #include "ogs_policy.hpp"
 #include "opt_flags.hpp"
+#include "quantise_args.hpp"
 #include "routing.hpp"
 #include "smem_plan.hpp"
 #include "status.hpp"

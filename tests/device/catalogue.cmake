@@ -2,7 +2,8 @@
 # of the -D count=... kernels whose names have -D kernels=... to what the plan says: no spills, no stack, no static shared
 # memory (a block's shared memory is asked for at the launch, smem_plan's total, and laid out from the plan by
 # static_assert), registers within what the launch bounds leave, no warning about serialised wgmma. A kernel that was
-# left out of this architecture has a few registers and does not count.
+# left out of this architecture has a few registers and does not count. The kernels that quantise rows, 12, spill
+# nothing either.
 # With -D nvdisasm=... (optional): no cp.async with a uniform register in its shared address beside the descriptor of
 # its global one, which ptxas 13.0 makes for sm_90 and sm_120 and the hardware refuses as an illegal instruction.
 cmake_minimum_required(VERSION 3.25)
@@ -20,7 +21,14 @@ endif()
 string(REPLACE ";" " " text "${text}")
 string(REPLACE "Compiling entry function '" ";" reports "${text}")
 set(found 0)
+set(quantise 0)
 foreach(report IN LISTS reports)
+  if(report MATCHES "^[^']*quantise_(columns_of|whole)_rows[^']*'")
+    math(EXPR quantise "${quantise} + 1")
+    if(NOT report MATCHES " 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")
+      message(FATAL_ERROR "a kernel uses local memory:\n${report}")
+    endif()
+  endif()
   if(NOT report MATCHES "^[^']*${kernels}[^']*'")
     continue()
   endif()
@@ -38,6 +46,9 @@ foreach(report IN LISTS reports)
     message(FATAL_ERROR "a kernel has static shared memory beside its plan:\n${report}")
   endif()
 endforeach()
+if(NOT quantise EQUAL 12)
+  message(FATAL_ERROR "${quantise} kernels that quantise rows, 12 expected:\n${text}")
+endif()
 if(NOT found EQUAL count)
   message(FATAL_ERROR "${found} kernels ${kernels}, ${count} expected:\n${text}")
 endif()

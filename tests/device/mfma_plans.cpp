@@ -7,6 +7,7 @@
 
 #include <tilefit/kernels/mfma_entry.hpp>
 #include <tilefit/kernels/mfma_tile.hpp>
+#include <tilefit/kernels/quantise_params.hpp>
 
 using namespace tilefit;
 
@@ -47,6 +48,17 @@ void print_formats() {
   print_all<Arch, dtype::mxfp4>();
 }
 
+/// The kernels that quantise rows: eight waves to a SIMD, LDS where a block has a row.
+void print_quantise() {
+  constexpr int registers = 512 / 8, lds = 4 * kernels::quantise_threads / 32;
+  for (const dtype x : {dtype::fp32, dtype::bf16, dtype::fp16}) {
+    std::printf("quantise_whole_rowsI[^E]*E%dEE;%d;%d;quantise;v_mfma;quantise\n", static_cast<int>(x), lds, registers);
+    for (const dtype y : {dtype::fp8_e4m3, dtype::mxfp8, dtype::mxfp4})
+      std::printf("quantise_columns_of_rowsI[^E]*E%dELS[0-9A-Z]*_%dEE;0;%d;quantise;v_mfma;quantise\n",
+                  static_cast<int>(x), static_cast<int>(y), registers);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -56,5 +68,6 @@ int main(int argc, char** argv) {
     print_formats<arch_id::gfx942>();
   else
     return 2;
+  print_quantise();
   return 0;
 }

@@ -16,10 +16,10 @@ set(L2 opt_flags.hpp smem_plan.hpp math_path.hpp cost_model.hpp)
 set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp tuned.hpp detail/search.hpp detail/validate.hpp make_opt_flags.hpp
   detail/explain_words.hpp detail/explain_neighbours.hpp explain.hpp
   constraints.hpp constraint_rules.hpp constraint_text.hpp
-  matmul_args.hpp launch_status.hpp routing.hpp weight_layout.hpp weights.hpp dispatch.hpp tilefit.hpp)
+  matmul_args.hpp quantise_args.hpp launch_status.hpp routing.hpp weight_layout.hpp weights.hpp dispatch.hpp tilefit.hpp)
 set(L4 device/.*)
 set(L5 kernels/.*)
-set(L6 runtime.cuh compiled_kernels.cuh launch.cuh launch_args.hpp moe_mlp.cuh hip/.* host/.* c/.* c.h)
+set(L6 runtime.cuh compiled_kernels.cuh launch.cuh launch_args.hpp moe_mlp.cuh quantise_rows.cuh hip/.* host/.* c/.* c.h)
 
 # Pairs "layer including -> layer included" that the order of the layers does not express.
 set(forbidden

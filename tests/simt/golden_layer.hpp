@@ -10,7 +10,9 @@
 
 #include "../support/catch.hpp"
 #include "matmul_case.hpp"
+#include "quantise_kernels.hpp"
 #include "safetensors.hpp"
+#include "tilefit/host/quantise_rows.hpp"
 #include "tilefit/routing.hpp"
 
 namespace tilefit_simt {
@@ -31,16 +33,15 @@ class golden_layer {
   static constexpr std::int64_t width = golden_width;
 
  public:
-  /// X, and what comes between the matmuls, in `x_type`; what comes between is computed in BF16 (FP16) and rounded to
-  /// 8 and 4 bits by the CPU.
-  golden_layer(const bench::safetensors& contents, dtype x_type, weight_layout layout)
-      : type_(x_type), layout_(layout) {
+  /// X, and what comes between the matmuls, in `x_type`. `per_row`: FP8 with a scale for each row.
+  golden_layer(const bench::safetensors& contents, dtype x_type, weight_layout layout, bool per_row = false)
+      : type_(x_type), per_row_(per_row), layout_(layout) {
     const std::vector<float> hidden = widened(contents, "hidden_states");
     tokens_ = static_cast<std::int64_t>(hidden.size()) / width;
     rows_ = tokens_ * topk;
     expected_ = read<float>(contents, "expected_output");
     route(contents, hidden);
-    x_ = store_x(memory_, type_, hidden, tokens_, width, false);
+    x_ = store_x(memory_, type_, hidden, tokens_, width, false, per_row_);
     const dtype between = type_ == dtype::fp16 ? dtype::fp16 : dtype::bf16;
     between_ = memory_.take<std::uint16_t>(rows_ * width, "the intermediate", simt::memory_use::scratch);
     parts_ = memory_.take<float>(rows_ * width, "parts", simt::memory_use::scratch);
@@ -73,22 +74,74 @@ class golden_layer {
   bool same_experts = false;
   std::int64_t rows() const noexcept { return rows_; }  ///< of both matmuls
 
-  /// Both matmuls with one kernel; what went wrong, or nothing. 16-bit X: against the file. Both matmuls: against
-  /// float64 of what they are given.
+  /// Both matmuls with one kernel; what went wrong, or nothing. Against float64 of what each is given, and against the
+  /// file.
   std::string run(const matmul_kernel& kernel, unsigned grid, const simt::grid_options& options) {
     const std::size_t buffers = memory_.size();
     std::fill_n(present_, rows_, std::uint8_t{0});
     using enum kernels::store_kind;
     std::string text = launch(kernel, first_, first_.y.type == dtype::bf16 ? bf16 : fp16, nullptr, grid, options);
-    text += compare(first_, x_.numbers, gate_up_.numbers);
-    std::vector<float> middle(static_cast<std::size_t>(rows_ * width));
-    for (std::size_t i = 0; i < middle.size(); ++i)
-      middle[i] = static_cast<float>(load_number(first_.y.type, between_, static_cast<std::int64_t>(i)));
-    const x_rows x = store_x(memory_, type_, middle, rows_, width, false);
-    second_.x = x.operand;
+    text += compare(first_, reference(first_, x_.numbers, gate_up_.numbers));
+    second_.x = {.data = between_, .type = first_.y.type, .rows = rows_, .row_stride = width};
     text += launch(kernel, second_, fp32, present_, grid, options);
-    text += compare(second_, x.numbers, down_.numbers);
-    if (bits_of(type_) == 16) text += compare_layer();
+    text += compare(second_, reference(second_, between_numbers(), down_.numbers));
+    text += compare_layer();
+    memory_.keep(buffers);
+    return text;
+  }
+
+  /// The same with 8- and 4-bit X, from end to end against float64 that quantises in the same places: what comes
+  /// between is stored narrow by the first kernel, or comes from the kernel that quantises rows where the first one
+  /// stores BF16 (a scale for each row; a tile that has not all columns of a block).
+  std::string run_narrow(const matmul_kernel& kernel, unsigned grid, const simt::grid_options& options) {
+    const std::size_t buffers = memory_.size();
+    const bool blocks = has_block_scales(type_), fused = !per_row_ && !(blocks && kernel.flags.block_n < 64);
+    const std::vector<double> exact = reference(first_, x_.numbers, gate_up_.numbers);
+    std::vector<float> wide(exact.begin(), exact.end());
+    float largest = 0;
+    for (float& number : wide) {
+      if (!fused) number = bf16_to_float(float_to_bf16(number));
+      largest = std::max(largest, std::fabs(number));
+    }
+    // What the reference quantises, and what the kernels do: operands of their own, the same scale where it is given.
+    const y_operand expected = narrow_rows(largest / 448), narrow = narrow_rows(largest / 448);
+    float* const expected_scales = memory_.take<float>(rows_, "scales of rows", simt::memory_use::scratch);
+    float* const row_scales = memory_.take<float>(rows_, "scales of rows", simt::memory_use::scratch);
+    const auto quantise = [&](const void* from, dtype type, y_operand to, float* scales) {
+      if (per_row_) to.scale = nullptr;
+      return quantise_args{.rows = rows_,
+                           .columns = width,
+                           .x = {.data = from, .type = type, .row_stride = width},
+                           .y = to,
+                           .row_scales = per_row_ ? scales : nullptr};
+    };
+    REQUIRE(host::quantise_rows(quantise(wide.data(), dtype::fp32, expected, expected_scales)) == status_code::ok);
+    const x_operand read = x_of(expected, expected_scales);
+    std::vector<float> numbers(wide.size());
+    for (std::int64_t row = 0; row < rows_; ++row) detail::load_x(read, row, 0, width, numbers.data() + row * width);
+
+    std::string text;
+    matmul_args first = first_;
+    if (fused) {
+      first.y = narrow;
+      text += launch(kernel, first, kernels::store_kind::quantised, nullptr, grid, options);
+    } else {
+      text += launch(kernel, first, kernels::store_kind::bf16, nullptr, grid, options);
+      const quantise_args args = quantise(between_, dtype::bf16, narrow, row_scales);
+      const kernels::quantise_params params = kernels::quantise_params_of(args);
+      simt::executor executor(memory_);
+      text += executor
+                  .run({.grid = static_cast<unsigned>(kernels::quantise_blocks(params)),
+                        .block = kernels::quantise_threads,
+                        .shared_bytes = per_row_ ? std::size_t{32} : std::size_t{0}},
+                       options, quantise_kernel_of(args), params)
+                  .faults.text();
+    }
+    std::fill_n(present_, rows_, std::uint8_t{0});
+    second_.x = x_of(narrow, row_scales);
+    text += launch(kernel, second_, kernels::store_kind::fp32, present_, grid, options);
+    const double error = error_of(second_, reference(second_, numbers, down_.numbers));
+    if (!(error <= 4e-3)) text += "error of both matmuls " + std::to_string(error) + "\n";
     memory_.keep(buffers);
     return text;
   }
@@ -165,9 +218,43 @@ class golden_layer {
         .faults.text();
   }
 
-  /// Y of a matmul against float64: ||y - ref|| / ||ref|| must not be above 4e-3 (FP32: 2e-5).
-  std::string compare(const matmul_args& args, const std::vector<float>& x, const std::vector<float>& w) const {
-    double wrong = 0, norm = 0;
+  /// Rows for what comes between the matmuls, in type_.
+  y_operand narrow_rows(float scale) {
+    y_operand y{.data = memory_.take(static_cast<std::size_t>(rows_ * width * bits_of(type_) / 8), "the intermediate",
+                                     simt::memory_use::scratch),
+                .type = type_,
+                .rows = rows_,
+                .row_stride = width};
+    if (has_block_scales(type_)) {
+      y.block_scales = memory_.take<std::uint8_t>(rows_ * width / 32, "its scales", simt::memory_use::scratch);
+      y.block_scale_stride = width / 32;
+    } else {
+      y.scale = place(std::vector<float>{scale}, "its scale");
+    }
+    return y;
+  }
+  x_operand x_of(const y_operand& y, const float* row_scales) const {
+    return {.data = y.data,
+            .type = type_,
+            .rows = rows_,
+            .row_stride = width,
+            .block_scales = y.block_scales,
+            .block_scale_stride = y.block_scale_stride,
+            .scale = per_row_ ? nullptr : y.scale,
+            .row_scales = per_row_ ? row_scales : nullptr};
+  }
+  std::vector<float> between_numbers() const {
+    std::vector<float> numbers(static_cast<std::size_t>(rows_ * width));
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+      numbers[i] = static_cast<float>(load_number(first_.y.type, between_, static_cast<std::int64_t>(i)));
+    return numbers;
+  }
+
+  /// Y [rows, columns] of a matmul in float64.
+  std::vector<double> reference(const matmul_args& args, const std::vector<float>& x,
+                                const std::vector<float>& w) const {
+    const std::int64_t columns = output_columns(args);
+    std::vector<double> out(static_cast<std::size_t>(rows_ * columns));
     int expert = 0;
     std::vector<double> sums(static_cast<std::size_t>(args.n));
     for (std::int64_t row = 0; row < args.m; ++row) {
@@ -182,14 +269,28 @@ class golden_layer {
         sums[static_cast<std::size_t>(n)] = sum;
       }
       const double gamma = args.gammas != nullptr ? double{args.gammas[row]} : 1.0;
-      for (std::int64_t column = 0; column < output_columns(args); ++column) {
-        const double ref = activated(args, sums, column) * gamma;
-        const double difference = load_number(args.y.type, args.y.data, to * args.y.row_stride + column) - ref;
-        wrong += difference * difference;
-        norm += ref * ref;
-      }
+      for (std::int64_t column = 0; column < columns; ++column)
+        out[static_cast<std::size_t>(to * columns + column)] = activated(args, sums, column) * gamma;
     }
-    const double error = std::sqrt(wrong / norm);
+    return out;
+  }
+
+  /// ||y - ref|| / ||ref|| of a matmul's Y.
+  double error_of(const matmul_args& args, const std::vector<double>& ref) const {
+    const std::int64_t columns = output_columns(args);
+    double wrong = 0, norm = 0;
+    for (std::int64_t row = 0; row < rows_; ++row)
+      for (std::int64_t column = 0; column < columns; ++column) {
+        const double right = ref[static_cast<std::size_t>(row * columns + column)];
+        const double difference = load_number(args.y.type, args.y.data, row * args.y.row_stride + column) - right;
+        wrong += difference * difference;
+        norm += right * right;
+      }
+    return std::sqrt(wrong / norm);
+  }
+  /// It must not be above 4e-3 (FP16: 1e-3, FP32: 2e-5).
+  std::string compare(const matmul_args& args, const std::vector<double>& ref) const {
+    const double error = error_of(args, ref);
     return error <= error_limit(args.y.type) ? "" : "matmul's error " + std::to_string(error) + "\n";
   }
 
@@ -214,6 +315,7 @@ class golden_layer {
 
   simt::memory memory_;
   dtype type_;
+  bool per_row_;
   weight_layout layout_;
   std::int64_t tokens_ = 0, rows_ = 0;
   std::vector<float> expected_;

@@ -25,6 +25,7 @@ struct case_spec {
   std::int64_t n = 64;
   std::int64_t k = 64;
   dtype x = dtype::bf16;
+  bool x_row_scales = false;  ///< with FP8
   dtype y = dtype::bf16;
   bool gather = false;   ///< through an index, with some rows absent when `absent`
   bool scatter = false;  ///< likewise
@@ -117,7 +118,7 @@ class matmul_case {
     std::normal_distribution<float> normal;
     std::vector<float> x_numbers(static_cast<std::size_t>(x_rows * spec.k));
     for (float& number : x_numbers) number = normal(random_);
-    x_ = store_x(memory, spec.x, std::move(x_numbers), x_rows, spec.k, true);
+    x_ = store_x(memory, spec.x, std::move(x_numbers), x_rows, spec.k, true, spec.x_row_scales);
     const auto numbers = [&](std::int64_t count, const char* name) {
       float* const to = memory.take<float>(count, name, input);
       for (std::int64_t i = 0; i < count; ++i) to[i] = normal(random_);

@@ -37,9 +37,9 @@ struct x_rows {
 };
 
 /// Stores `numbers` [rows, k], rounded to the format. `padded`: bytes of 0xFF (NaN where the format has one) behind
-/// each row and its scales.
+/// each row and its scales. `per_row`: FP8 with a scale for each row beside the one for all.
 inline x_rows store_x(simt::memory& memory, dtype type, std::vector<float> numbers, std::int64_t rows, std::int64_t k,
-                      bool padded) {
+                      bool padded, bool per_row = false) {
   using enum simt::memory_use;
   const std::int64_t padding = !padded ? 0 : has_block_scales(type) ? 32 : 16;
   const std::int64_t stride = k + padding, blocks = k / 32;
@@ -77,12 +77,22 @@ inline x_rows store_x(simt::memory& memory, dtype type, std::vector<float> numbe
     *to = scale;
     x.operand.scale = to;
   }
+  std::vector<float> factors(static_cast<std::size_t>(rows), scale);
+  if (type == dtype::fp8_e4m3 && per_row) {
+    float* const to = memory.take<float>(rows, "scales of rows of X", input);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      to[row] = 0.3f + 0.01f * static_cast<float>(row % 89);
+      factors[static_cast<std::size_t>(row)] = scale * to[row];
+    }
+    x.operand.row_scales = to;
+  }
   for (std::int64_t i = 0; i < rows * k; ++i) {
     const std::int64_t at = i / k * stride + i % k;
     float& number = x.numbers[static_cast<std::size_t>(i)];
     if (type == dtype::fp8_e4m3) {
-      data[at] = float_to_e4m3(number / scale);
-      number = scale * e4m3_to_float(data[at]);
+      const float factor = factors[static_cast<std::size_t>(i / k)];
+      data[at] = float_to_e4m3(number / factor);
+      number = factor * e4m3_to_float(data[at]);
     } else {
       store_number(type, data, at, number);
       number = static_cast<float>(load_number(type, data, at));

@@ -387,6 +387,43 @@ TEST_CASE("Bad problems are refused with the member and its numbers") {
                  feature);
 }
 
+TEST_CASE("Tiles have all columns that a scale of Y is for") {
+  using enum dtype;
+  for (const arch_id id : {arch_id::gfx950, arch_id::gfx942}) {
+    const arch_traits& arch = traits_of(id);
+    const auto y_problem = [](dtype y, activation act) {
+      return matmul_problem{
+          .m = 4, .n = 5760, .k = 2880, .experts = 32, .topk = 4, .formats = {.y = y, .act = act, .gather = true}};
+    };
+    for (const dtype y : {bf16, fp8_e4m3, mxfp8, mxfp4})
+      for (const activation act : {activation::none, activation::swiglu}) {
+        const int least = !has_block_scales(y) ? 1 : act == activation::swiglu ? 64 : 32;
+        const matmul_problem problem = y_problem(y, act);
+        INFO(arch.name << ", " << name_of(y) << (act == activation::swiglu ? " behind swiglu" : ""));
+        bool narrowest = false;
+        for (const opt_flags& tile : ogs_policy{}.candidates(arch, problem)) {
+          CHECK(tile.block_n >= least);
+          narrowest = narrowest || tile.block_n == 32;
+        }
+        CHECK(narrowest == (least <= 32));
+        CHECK(make_opt_flags(arch, problem).flags.block_n >= least);
+        const selection strict = make_opt_flags(arch, problem, {.block_n = 32, .strict = true});
+        CHECK(strict.has_tile() == (least <= 32));
+        if (least > 32) {
+          CHECK(strict.status == status_code::constraint_refused);
+          CHECK(strict.refused.subject == "block_n");
+          CHECK(strict.refused.value == 32);
+          CHECK(strict.refused.limit == 64);
+          CHECK(make_opt_flags(arch, problem, {.block_n = 32}).status == status_code::ok_constraint_relaxed);
+        }
+      }
+    matmul_problem half_a_block = y_problem(mxfp4, activation::swiglu);
+    half_a_block.n = 96;
+    CHECK(make_opt_flags(arch, half_a_block).status == status_code::unsupported_feature);
+    CHECK(make_opt_flags(arch, half_a_block).refused.limit == 64);
+  }
+}
+
 TEST_CASE("Constraints out of range are refused with the member and its numbers") {
   constexpr arch_traits arch = arch_v<arch_id::sm_90>;
   constexpr matmul_problem problem{.m = 8, .n = 256, .k = 128, .experts = 4, .topk = 2};

@@ -35,6 +35,7 @@ struct case_spec {
   bool bias = true;
   bool accumulate = false;
   bool transposed = false;
+  bool row_scales = false;  ///< of X in fp8_e4m3
   bool every_row = false;
   bool absent = false;  ///< some indices become -1
   int hot_experts = 0;  ///< > 0: all tokens choose among the first so many
@@ -66,7 +67,9 @@ struct encoded {
   std::vector<std::uint8_t> scales;
 };
 
-inline encoded encode(dtype type, std::int64_t rows, std::int64_t columns, float scale, std::vector<float>& values) {
+/// `row_scales`: of fp8_e4m3, a factor of `scale` for each row; empty = 1.
+inline encoded encode(dtype type, std::int64_t rows, std::int64_t columns, float scale, std::vector<float>& values,
+                      const std::vector<float>& row_scales = {}) {
   encoded out;
   out.bytes.resize(at(rows * columns * bits_of(type) / 8));
   if (has_block_scales(type)) {
@@ -87,8 +90,9 @@ inline encoded encode(dtype type, std::int64_t rows, std::int64_t columns, float
     if (type == dtype::fp32) {
       std::memcpy(out.bytes.data() + 4 * i, &values[i], 4);
     } else if (type == dtype::fp8_e4m3) {
-      out.bytes[i] = float_to_e4m3(values[i] / scale);
-      values[i] = e4m3_to_float(out.bytes[i]) * scale;
+      const float factor = row_scales.empty() ? scale : scale * row_scales[i / at(columns)];
+      out.bytes[i] = float_to_e4m3(values[i] / factor);
+      values[i] = e4m3_to_float(out.bytes[i]) * factor;
     } else {
       const std::uint16_t code = type == dtype::bf16 ? float_to_bf16(values[i]) : float_to_fp16(values[i]);
       std::memcpy(out.bytes.data() + 2 * i, &code, 2);
@@ -125,7 +129,10 @@ class matmul_case {
     fill(x_values, x_rows_count * s.k, 1.0f);
     fill(w_values, s.experts * s.n * s.k, 1.0f / std::sqrt(static_cast<float>(s.k)));
     fill(bias, s.experts * s.n, 0.5f);
-    x_data = encode(s.x, x_rows_count, s.k, x_scale, x_values);
+    for (std::int64_t r = 0; s.row_scales && r < x_rows_count; ++r)
+      row_scales.push_back(0.05f + std::ldexp(normal(random) * normal(random), -static_cast<int>(r % 3)));
+    for (float& scale : row_scales) scale = std::fabs(scale) + 0.01f;
+    x_data = encode(s.x, x_rows_count, s.k, x_scale, x_values, row_scales);
     w_data = encode(s.w, s.experts * s.n, s.k, w_scale, w_values);
     if (s.transposed) {
       const std::size_t size = at(bits_of(s.x) / 8);
@@ -178,7 +185,8 @@ class matmul_case {
                   .transposed = s.transposed,
                   .block_scales = x_data.scales.empty() ? nullptr : x_data.scales.data(),
                   .block_scale_stride = s.k / 32,
-                  .scale = &x_scale},
+                  .scale = &x_scale,
+                  .row_scales = s.row_scales ? row_scales.data() : nullptr},
             .w = {.data = w_data.bytes.data(),
                   .type = s.w,
                   .layout = s.layout,
@@ -207,7 +215,7 @@ class matmul_case {
       fill(old, y_rows * y_stride, 1.0f);
       const encoded codes = encode(s.y, y_rows, y_stride, y_scale, old);
       std::memcpy(y.data(), codes.bytes.data(), codes.bytes.size());
-      if (s.y == dtype::mxfp8) std::memcpy(y_scales.data(), codes.scales.data(), codes.scales.size());
+      if (has_block_scales(s.y)) std::memcpy(y_scales.data(), codes.scales.data(), codes.scales.size());
       y_before = old;
     }
   }
@@ -260,9 +268,9 @@ class matmul_case {
   std::vector<float> result(std::int64_t row) {
     std::vector<float> out(at(columns));
     for (std::int64_t c = 0; c < columns; c += 32) {
-      if (spec.y == dtype::mxfp8) {
-        dequantize_mxfp8_block(y.data() + row * y_stride + c, y_scales.data()[row * (y_stride / 32) + c / 32],
-                               out.data() + c);
+      if (has_block_scales(spec.y)) {
+        detail::decode_block(spec.y, y.data() + (row * y_stride + c) * bits_of(spec.y) / 8,
+                             y_scales.data()[row * (y_stride / 32) + c / 32], out.data() + c);
         continue;
       }
       for (std::int64_t i = c; i < c + 32 && i < columns; ++i)
@@ -301,7 +309,7 @@ class matmul_case {
   case_spec spec;
   std::int64_t columns = 0, y_rows = 0, y_stride = 0;
   float x_scale = 0.25f, w_scale = 0.01f, y_scale = 0.03f;
-  std::vector<float> x_values, w_values, bias, gammas, y_before;
+  std::vector<float> x_values, row_scales, w_values, bias, gammas, y_before;
   std::vector<std::int32_t> offsets, gather, scatter;
   encoded x_data, w_data;
   guarded y, y_scales, workspace;

@@ -17,7 +17,8 @@ double tolerance(dtype y) {
     case dtype::fp32: return 1e-5;
     case dtype::fp16: return 6e-4;
     case dtype::bf16: return 4e-3;
-    default: return 0.1;  // an MX block may saturate its largest elements by up to an eighth
+    case dtype::mxfp4: return 0.25;  // a quarter of a step of 2 beside 6, and saturation
+    default: return 0.1;             // an MX block may saturate its largest elements by up to an eighth
   }
 }
 
@@ -96,6 +97,9 @@ TEST_CASE("host matmul: formats of X and W", "[host]") {
         for (const int split_k : {1, 2})
           check({.tokens = tokens, .x = x, .w = w, .act = activation::swiglu, .accumulate = tokens == 40},
                 {.block_m = 16, .block_n = 64, .block_k = 32, .split_k = split_k});
+  for (const bool transposed : {false, true})
+    for (const std::int64_t tokens : {1, 3, 40})
+      check({.tokens = tokens, .x = dtype::fp8_e4m3, .transposed = transposed, .row_scales = true}, plain_flags);
   for (const dtype x : {dtype::fp32, dtype::bf16, dtype::fp16, dtype::fp8_e4m3})
     for (const std::int64_t tokens : {3, 40}) check({.tokens = tokens, .x = x, .transposed = true}, plain_flags);
   // Dense weights need no multiple of 32, and a swiglu of 2 columns leaves one.
@@ -119,7 +123,7 @@ TEST_CASE("host matmul: weight layouts give the same bits", "[host]") {
 }
 
 TEST_CASE("host matmul: what is stored is the fp32 result, rounded once", "[host]") {
-  for (const dtype y : {dtype::bf16, dtype::fp16, dtype::fp8_e4m3, dtype::mxfp8})
+  for (const dtype y : {dtype::bf16, dtype::fp16, dtype::fp8_e4m3, dtype::mxfp8, dtype::mxfp4})
     for (const bool scatter : {false, true})
       for (const int block_n : {32, 64, 128}) {  // 32: swiglu leaves half an MX block to a tile
         case_spec spec{.tokens = 20, .n = 128, .act = activation::swiglu, .scatter = scatter, .absent = true};
@@ -275,7 +279,19 @@ TEST_CASE("host matmul: refused calls leave Y as it was", "[host]") {
   refused([](c& t, f&, e&) { t.args.w.layout = weight_layout::mma_m16k64; }, bad);
   refused([](c& t, f&, e&) { t.args.w.type = dtype::mxfp8; }, status_code::unsupported_dtype);
   refused([](c& t, f&, e&) { t.args.y.data = nullptr; }, bad);
-  refused([](c& t, f&, e&) { t.args.y.type = dtype::mxfp4; }, status_code::unsupported_dtype);
+  refused([](c& t, f&, e&) { t.args.y.type = dtype::mxfp4; }, bad);  // 48 columns
+  refused(
+      [](c& t, f&, e&) {
+        t.args.act = activation::none;
+        t.args.y = {.data = t.args.y.data,
+                    .type = dtype::mxfp4,
+                    .rows = t.args.y.rows,
+                    .row_stride = 97,
+                    .block_scales = t.y_scales.data(),
+                    .block_scale_stride = 3};
+      },
+      bad);
+  refused([](c& t, f&, e&) { t.args.x.row_scales = t.bias.data(); }, bad);  // X is not fp8_e4m3
   refused([](c& t, f&, e&) { t.args.y.row_stride = 47; }, bad);
   refused([](c& t, f&, e&) { t.args.y.type = dtype::mxfp8; }, bad);  // 48 columns
   refused([](c& t, f&, e&) { t.args.y.rows = 5; }, bad);

@@ -15,6 +15,7 @@
 #include "cuda/mma.cuh"
 #include "cuda/wave.cuh"
 #elif defined(__HIP__)
+#include "hip/launch_control.cuh"
 #include "hip/memory.cuh"
 #include "hip/mfma.cuh"
 #include "hip/numbers.cuh"

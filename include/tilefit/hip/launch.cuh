@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "../detail/math.hpp"
 #include "../dispatch.hpp"
@@ -42,6 +43,25 @@ constexpr hip::launch_status answer_of_hip(int native_error) noexcept {
   return status;
 }
 
+/// What the AMD kernels ask of Y beyond check_args.
+inline refusal refuse_hip_y(const matmul_args& args) noexcept {
+  using enum status_code;
+  const y_operand& y = args.y;
+  if (bits_of(y.type) < 16) {
+    constexpr std::string_view why = "an element of 8 or 4 bits is written once: quantise_rows makes them of a sum";
+    if (args.topk > 1) return {unsupported_feature, "topk", args.topk, relation::exactly, 1, why};
+    if (args.accumulate) return {unsupported_feature, "accumulate", 1, relation::exactly, 0, why};
+    if (y.type != dtype::mxfp4 && y.row_stride % 2 != 0)
+      return {
+          invalid_argument, "row stride of Y", y.row_stride, relation::multiple_of, 2, "two codes are stored at once"};
+  }
+  const std::int64_t alignment = y.type == dtype::mxfp4 ? 1 : max(bits_of(y.type) / 8, 2);
+  const auto over =
+      static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y.data) % static_cast<std::uintptr_t>(alignment));
+  if (over != 0) return {invalid_argument, "address of Y modulo what is stored at once", over, relation::exactly, 0};
+  return {};
+}
+
 /// What the AMD kernels ask of arguments beyond check_args.
 inline refusal refuse_hip_args(const matmul_args& args) noexcept {
   using enum status_code;
@@ -57,9 +77,6 @@ inline refusal refuse_hip_args(const matmul_args& args) noexcept {
             relation::exactly,
             static_cast<int>(weight_layout::mfma_m16k128),
             "weights.hpp brings W into mfma_m16k128"};
-  if (args.y.type != dtype::bf16 && args.y.type != dtype::fp16 && args.y.type != dtype::fp32)
-    return {unsupported_dtype,        "number of bits of Y", bits_of(args.y.type), relation::at_least, 16,
-            "Y is bf16, fp16 or fp32"};
   if (args.x.transposed) return {unsupported_feature, "x.transposed", 1, relation::exactly, 0, "rows of X are copied"};
   const std::int64_t row_bits = args.x.row_stride * bits_of(args.x.type);
   if (const std::int64_t over = misaligned(args.x.data, 16); over != 0)
@@ -75,10 +92,7 @@ inline refusal refuse_hip_args(const matmul_args& args) noexcept {
   if (args.k > most_k) return {unsupported_feature, "k", args.k, relation::at_most, most_k};
   if (const std::int64_t over = misaligned(args.w.data, 16); over != 0)
     return {invalid_argument, "address of W modulo 16", over, relation::exactly, 0, "it is read in 16-byte chunks"};
-  const int y_bytes = bits_of(args.y.type) / 8;
-  if (const std::int64_t over = misaligned(args.y.data, static_cast<std::uintptr_t>(y_bytes)); over != 0)
-    return {invalid_argument, "address of Y modulo its element", over, relation::exactly, 0};
-  return {};
+  return refuse_hip_y(args);
 }
 
 /// Everything that is known before something is enqueued.
@@ -111,7 +125,7 @@ hip_plan plan_hip_launch(const matmul_args& args, const opt_flags& flags) noexce
     plan.status = answer_of_hip(device.native_error);
     return plan;
   }
-  const std::span<const opt_flags> tiles = ogs_policy::mfma_tiles(device.arch, args.x.type);
+  const std::span<const opt_flags> tiles = ogs_policy::mfma_tiles(device.arch, args.x.type, formats_of(args).y);
   const int index = find_kernel(tiles, flags);
   if (index < 0)
     return refuse({.status = status_code::unsupported_feature,
@@ -120,6 +134,13 @@ hip_plan plan_hip_launch(const matmul_args& args, const opt_flags& flags) noexce
                    .must_be = relation::absent,
                    .limit = 0,
                    .why = "hip::catalogue lists the tiles that are compiled"});
+  if (const int least = ogs_policy::least_block_n(formats_of(args)); flags.block_n < least)
+    return refuse({.status = status_code::unsupported_feature,
+                   .subject = "block_n",
+                   .value = flags.block_n,
+                   .must_be = relation::at_least,
+                   .limit = least,
+                   .why = "a scale of Y is for 32 columns of a tile, half of W's behind SwiGLU"});
   const int most_split = tiles[static_cast<std::size_t>(index)].split_k;
   if (flags.split_k < 1 || flags.split_k > most_split)
     return refuse({.status = status_code::unsupported_feature,
@@ -187,6 +208,19 @@ inline hip::launch_status enqueue_reduce(kernels::mfma_reduce_params params, hip
   params.blocks_per_row = static_cast<unsigned>(blocks);
   return enqueue_hip(reinterpret_cast<const void*>(&kernels::mfma_reduce<>), params.y.rows * blocks,
                      kernels::reduce_block, params, stream);
+}
+
+/// Zeros into all rows of Y, whose codes and scales of zero are bytes of zero.
+inline hip::launch_status enqueue_narrow_zeros(const y_operand& y, std::int64_t columns, hipStream_t stream) noexcept {
+  if (y.rows == 0) return {};
+  const auto fill = [&](void* rows, std::int64_t stride, std::int64_t bytes) {
+    return hipMemset2DAsync(rows, static_cast<std::size_t>(stride), 0, static_cast<std::size_t>(bytes),
+                            static_cast<std::size_t>(y.rows), stream);
+  };
+  const int bits = bits_of(y.type);
+  hipError_t error = fill(y.data, y.row_stride * bits / 8, columns * bits / 8);
+  if (error == hipSuccess && has_block_scales(y.type)) error = fill(y.block_scales, y.block_scale_stride, columns / 32);
+  return answer_of_hip(error);
 }
 
 }  // namespace tilefit::inline v0::detail
@@ -270,7 +304,9 @@ template <class Catalogue = full_catalogue>
         .data = workspace + at.parts_at, .type = dtype::fp32, .rows = args.y.rows * args.topk, .row_stride = columns};
     params.args.accumulate = false;
   } else if (args.write_every_row && !args.accumulate) {
-    const launch_status zeroed = detail::enqueue_reduce({.y = args.y, .columns = columns}, stream);
+    const launch_status zeroed = bits_of(args.y.type) < 16
+                                     ? detail::enqueue_narrow_zeros(args.y, columns, stream)
+                                     : detail::enqueue_reduce({.y = args.y, .columns = columns}, stream);
     if (zeroed.code != status_code::ok) return zeroed;
   }
   params.store = detail::store_kind_of(params.args.y, params.args.accumulate);

@@ -63,6 +63,20 @@ inline void load_elements(dtype type, const void* data, std::int64_t first, std:
   }
 }
 
+/// A block of 32 elements of mxfp8 or mxfp4 and its values; encode_block returns the scale.
+constexpr std::int64_t block_bytes(dtype type) noexcept {
+  return type == dtype::mxfp4 ? mxfp4_block_bytes : mxfp8_block_bytes;
+}
+inline void decode_block(dtype type, const std::uint8_t* codes, std::uint8_t scale, float* out) noexcept {
+  if (type == dtype::mxfp4)
+    dequantize_mxfp4_block(codes, scale, out);
+  else
+    dequantize_mxfp8_block(codes, scale, out);
+}
+inline std::uint8_t encode_block(dtype type, const float* values, std::uint8_t* codes) noexcept {
+  return type == dtype::mxfp4 ? quantize_mxfp4_block(values, codes) : quantize_mxfp8_block(values, codes);
+}
+
 inline float factor_of(dtype type, const float* scale) noexcept {
   return type == dtype::fp8_e4m3 && scale != nullptr ? *scale : 1.0f;
 }
@@ -71,17 +85,15 @@ inline float factor_of(dtype type, const float* scale) noexcept {
 inline void load_x(const x_operand& x, std::int64_t row, std::int64_t k0, std::int64_t count, float* out) noexcept {
   if (!has_block_scales(x.type)) {
     const std::int64_t first = x.transposed ? k0 * x.row_stride + row : row * x.row_stride + k0;
-    load_elements(x.type, x.data, first, x.transposed ? x.row_stride : 1, count, factor_of(x.type, x.scale), out);
+    const float row_factor = x.row_scales != nullptr ? x.row_scales[row] : 1.0f;
+    load_elements(x.type, x.data, first, x.transposed ? x.row_stride : 1, count,
+                  factor_of(x.type, x.scale) * row_factor, out);
     return;
   }
   const std::uint8_t* scales = x.block_scales + row * x.block_scale_stride + k0 / mx_block_size;
   const std::uint8_t* from = bytes_at(x.data, (row * x.row_stride + k0) * bits_of(x.type) / 8);
-  for (std::int64_t b = 0; b < count / mx_block_size; ++b) {
-    if (x.type == dtype::mxfp4)
-      dequantize_mxfp4_block(from + b * mxfp4_block_bytes, scales[b], out + b * mx_block_size);
-    else
-      dequantize_mxfp8_block(from + b * mxfp8_block_bytes, scales[b], out + b * mx_block_size);
-  }
+  for (std::int64_t b = 0; b < count / mx_block_size; ++b)
+    decode_block(x.type, from + b * block_bytes(x.type), scales[b], out + b * mx_block_size);
 }
 
 /// X[row, k0 ... k0 + count) of a BF16 operand as it is.
@@ -142,25 +154,25 @@ inline std::int64_t finish_row(const matmul_args& args, const float* sums, std::
   return columns / 2;
 }
 
-/// Y[row, column ... column + count) = or += values, which are overwritten. For mxfp8 column and count are multiples
-/// of 32.
+/// Y[row, column ... column + count) = or += values, which are overwritten. With block scales column and count are
+/// multiples of 32.
 inline void store_y(const matmul_args& args, std::int64_t row, std::int64_t column, std::int64_t count,
                     float* values) noexcept {
   const y_operand& y = args.y;
   const std::int64_t first = row * y.row_stride + column;
   const float factor = factor_of(y.type, y.scale);
-  std::uint8_t* to = static_cast<std::uint8_t*>(y.data) + first * (bits_of(y.type) / 8);
-  if (y.type == dtype::mxfp8) {
+  std::uint8_t* to = static_cast<std::uint8_t*>(y.data) + first * bits_of(y.type) / 8;
+  if (has_block_scales(y.type)) {
     std::uint8_t* scales = y.block_scales + row * y.block_scale_stride + column / mx_block_size;
     for (std::int64_t b = 0; b < count / mx_block_size; ++b) {
       float* block = values + b * mx_block_size;
-      std::uint8_t* codes = to + b * mxfp8_block_bytes;
+      std::uint8_t* codes = to + b * block_bytes(y.type);
       if (args.accumulate) {
         float old[mx_block_size];
-        dequantize_mxfp8_block(codes, scales[b], old);
+        decode_block(y.type, codes, scales[b], old);
         for (int i = 0; i < mx_block_size; ++i) block[i] += old[i];
       }
-      scales[b] = quantize_mxfp8_block(block, codes);
+      scales[b] = encode_block(y.type, block, codes);
     }
     return;
   }
@@ -173,7 +185,7 @@ inline void store_y(const matmul_args& args, std::int64_t row, std::int64_t colu
     if (y.type == dtype::fp32) {
       std::memcpy(to + 4 * i, values + i, sizeof(float));
     } else if (y.type == dtype::fp8_e4m3) {
-      to[i] = float_to_e4m3(values[i] / factor);
+      to[i] = float_to_scaled_e4m3(values[i], factor);
     } else {
       const std::uint16_t code = y.type == dtype::bf16 ? float_to_bf16(values[i]) : float_to_fp16(values[i]);
       std::memcpy(to + 2 * i, &code, sizeof code);

@@ -85,7 +85,7 @@ inline host_plan plan_host_matmul(const matmul_args& args, const opt_flags& flag
   plan.acc_stride = align_up(plan.block_n, plan.kernels->strip);
   const std::int64_t columns = output_columns(args);
   const std::int64_t tile_columns = halves ? plan.block_n / 2 : plan.block_n;
-  const bool cuts_blocks = args.y.type == dtype::mxfp8 && tile_columns % mx_block_size != 0;
+  const bool cuts_blocks = has_block_scales(args.y.type) && tile_columns % mx_block_size != 0;
   plan.route = plan.splits > 1 || cuts_blocks ? host_route::raw
                : writes_every_row(args)       ? host_route::finished
                                               : host_route::direct;

@@ -92,6 +92,7 @@ __device__ __forceinline__ void store_atoms(const ogs_params& params, std::int32
       case store_kind::bf16: return store_atoms_as<store_kind::bf16, Act>(params, first_n, bias, targets, sum);
       case store_kind::fp16: return store_atoms_as<store_kind::fp16, Act>(params, first_n, bias, targets, sum);
       case store_kind::fp32: return store_atoms_as<store_kind::fp32, Act>(params, first_n, bias, targets, sum);
+      case store_kind::quantised: return;  // refused by the launch
       case store_kind::generally:
         return store_atoms_as<store_kind::generally, Act>(params, first_n, bias, targets, sum);
     }

@@ -17,6 +17,7 @@
 #include "../device/ops.cuh"
 #include "mfma_epilogue.cuh"
 #include "mfma_operands.cuh"
+#include "mfma_quantise.cuh"
 #include "mfma_tile.hpp"
 #include "mfma_work.cuh"
 #include "ogs_params.hpp"
@@ -186,12 +187,38 @@ class many_rows_block {
   }
 
   __device__ __forceinline__ void store(const accumulators (&sum)[Tile::row_tiles][token_tiles]) const noexcept {
-    row_target target[token_tiles];
+    token_target target[token_tiles];
 #pragma unroll
     for (int t = 0; t < token_tiles; ++t)
-      target[t] = target_in(params_, piece_, 32 * t + static_cast<std::int32_t>(lane_ % 32), wave_ == 0 && lane_ < 32);
-    const quad_store output(params_, piece_.expert, whole_scale_of_x<Tile>(params_.args));
+      target[t] =
+          target_in<Tile>(params_, piece_, 32 * t + static_cast<std::int32_t>(lane_ % 32), wave_ == 0 && lane_ < 32);
+    const quad_store output(params_, piece_.expert);
     const std::int32_t first = 16 * piece_.first_atom + static_cast<std::int32_t>(64 * wave_ + 4 * (lane_ / 32));
+    const auto sums_of = [&](int t, int quad) __attribute__((always_inline)) {
+      const accumulators& from = sum[quad / 4][t];
+      const int q = 4 * (quad % 4);
+      return device::f32x4{from[q], from[q + 1], from[q + 2], from[q + 3]};
+    };
+    if (params_.store == store_kind::quantised) {
+      const quantised_store<2> narrow(params_);
+      return output.choose_activation([&]<activation Act>() __attribute__((always_inline)) {
+        constexpr int quads = columns_of_block<Act> / 8;
+#pragma unroll
+        for (int block = 0; block < 8 / quads; ++block) {
+          const std::int32_t n = first + columns_of_block<Act> * block;
+          if (n - static_cast<std::int32_t>(4 * (lane_ / 32)) >= params_.args.n) continue;
+          device::f32x4 bias[quads];
+#pragma unroll
+          for (int i = 0; i < quads; ++i) bias[i] = output.bias(n + 8 * i);
+#pragma unroll
+          for (int t = 0; t < token_tiles; ++t)
+            narrow.template store<Act, quads>(
+                target[t].row, n, [&](int i) __attribute__((always_inline)) {
+                  return output.template finish<Act>(target[t], sums_of(t, quads * block + i), bias[i]);
+                });
+        }
+      });
+    }
     output.choose([&]<store_kind Kind, activation Act>() __attribute__((always_inline)) {
 #pragma unroll
       for (int m = 0; m < Tile::row_tiles; ++m)
@@ -202,10 +229,7 @@ class many_rows_block {
           const device::f32x4 bias = output.bias(n);
 #pragma unroll
           for (int t = 0; t < token_tiles; ++t)
-            output.template store<Kind, Act>(
-                target[t], n,
-                device::f32x4{sum[m][t][4 * q], sum[m][t][4 * q + 1], sum[m][t][4 * q + 2], sum[m][t][4 * q + 3]},
-                bias);
+            output.template store<Kind, Act>(target[t], n, sums_of(t, 4 * m + q), bias);
         }
     });
   }

@@ -16,6 +16,7 @@
 #include "../device/ops.cuh"
 #include "mfma_epilogue.cuh"
 #include "mfma_operands.cuh"
+#include "mfma_quantise.cuh"
 #include "mfma_tile.hpp"
 #include "mfma_work.cuh"
 #include "ogs_params.hpp"
@@ -159,20 +160,29 @@ class few_rows_block {
     device::meet_block();
   }
 
-  /// Every wave stores each fourth part, added up in the order of waves. Where blocks share the tile, the one that
-  /// comes last with a part stores it, added up in the order of K.
+  /// Part `index`, added up in the order of waves.
+  __device__ __forceinline__ device::f32x4 sum_of(unsigned index) const noexcept {
+    device::f32x4 sum = device::bits_as<device::f32x4>(device::read_chunk(part(0, index)));
+#pragma unroll
+    for (unsigned w = 1; w < waves; ++w) sum += device::bits_as<device::f32x4>(device::read_chunk(part(w, index)));
+    return sum;
+  }
+
+  /// Every wave stores each fourth part, or each fourth block of 32 columns of Y for 16 tokens. Where blocks share the
+  /// tile, the one that comes last with a part stores it, added up in the order of K.
   __device__ __forceinline__ void store() const noexcept {
-    const quad_store output(params_, piece_.expert, whole_scale_of_x<Tile>(params_.args));
+    const quad_store output(params_, piece_.expert);
+    if (params_.store == store_kind::quantised)
+      return output.choose_activation([&]<activation Act>()
+                                          __attribute__((always_inline)) { store_quantised<Act>(output); });
     for (unsigned index = wave_; index < Tile::row_tiles * Tile::token_tiles; index += waves) {
       const auto first = static_cast<std::int32_t>(16 * (index / Tile::token_tiles));
       const auto token = static_cast<std::int32_t>(16 * (index % Tile::token_tiles) + lane_ % 16);
       const std::int32_t n = 16 * piece_.first_atom + first + static_cast<std::int32_t>(4 * (lane_ / 16));
-      device::f32x4 sum = device::bits_as<device::f32x4>(device::read_chunk(part(0, index)));
-#pragma unroll
-      for (unsigned w = 1; w < waves; ++w) sum += device::bits_as<device::f32x4>(device::read_chunk(part(w, index)));
+      device::f32x4 sum = sum_of(index);
       if constexpr (Tile::can_split)
         if (piece_.blocks > 1 && !meet_others(index, sum)) continue;
-      const row_target target = target_in(params_, piece_, token, first == 0 && lane_ < 16);
+      const token_target target = target_in<Tile>(params_, piece_, token, first == 0 && lane_ < 16);
       if (n >= params_.args.n) continue;
       const device::f32x4 bias = output.bias(n);
       output.choose([&]<store_kind Kind, activation Act>()
@@ -186,6 +196,25 @@ class few_rows_block {
         params_, piece_, {.block = number_, .index = static_cast<int>(index), .thread = static_cast<int>(lane_)}, four);
     sum = {four[0][0][0], four[0][0][1], four[0][0][2], four[0][0][3]};
     return last;
+  }
+
+  template <activation Act>
+  __device__ __forceinline__ void store_quantised(const quad_store& output) const noexcept {
+    constexpr int quads = detail::min(columns_of_block<Act> / 16, Tile::row_tiles);
+    const quantised_store<4> narrow(params_);
+    for (unsigned index = wave_; index < Tile::row_tiles / quads * Tile::token_tiles; index += waves) {
+      const unsigned block = index / Tile::token_tiles, tile = index % Tile::token_tiles;
+      const auto token = static_cast<std::int32_t>(16 * tile + lane_ % 16);
+      const std::int32_t first = 16 * (piece_.first_atom + static_cast<std::int32_t>(quads * block));
+      const token_target target = target_in<Tile>(params_, piece_, token, block == 0 && lane_ < 16);
+      if (first >= params_.args.n) continue;
+      const std::int32_t n = first + static_cast<std::int32_t>(4 * (lane_ / 16));
+      narrow.template store<Act, quads>(
+          target.row, n, [&](int i) __attribute__((always_inline)) {
+            const unsigned part_index = (quads * block + static_cast<unsigned>(i)) * Tile::token_tiles + tile;
+            return output.template finish<Act>(target, sum_of(part_index), output.bias(n + 16 * i));
+          });
+    }
   }
 
   const ogs_params& params_;

@@ -101,22 +101,26 @@ __device__ __forceinline__ std::uint32_t scales_of_row(const matmul_args& args, 
                     : static_cast<std::uint32_t>(source) * static_cast<std::uint32_t>(args.x.block_scale_stride);
 }
 
-/// Target of row `row` of the tile; tells `present` about it when `tells`.
-__device__ __forceinline__ row_target target_in(const ogs_params& params, const work_piece& piece, std::int32_t row,
-                                                bool tells) noexcept {
-  row_target target;
-  if (row < piece.rows) target = target_of(params.args, piece.first_row + row);
-  if (tells && params.present != nullptr && piece.first_atom == 0 && target.row >= 0) params.present[target.row] = 1;
-  return target;
-}
+/// Where a row of the tile goes, and what its sums are multiplied with.
+struct token_target : row_target {
+  float scale = 1.0f;
+};
 
-/// What all of X is to be multiplied with.
+/// Target of row `row` of the tile; tells `present` about it when `tells`.
 template <class Tile>
-__device__ __forceinline__ float whole_scale_of_x(const matmul_args& args) noexcept {
-  if constexpr (Tile::x == dtype::fp8_e4m3)
-    return args.x.scale == nullptr ? 1.0f : *args.x.scale;
-  else
-    return 1.0f;
+__device__ __forceinline__ token_target target_in(const ogs_params& params, const work_piece& piece, std::int32_t row,
+                                                  bool tells) noexcept {
+  token_target target;
+  if (row < piece.rows) static_cast<row_target&>(target) = target_of(params.args, piece.first_row + row);
+  if (tells && params.present != nullptr && piece.first_atom == 0 && target.row >= 0) params.present[target.row] = 1;
+  if constexpr (Tile::x == dtype::fp8_e4m3) {
+    const x_operand& x = params.args.x;
+    target.scale = x.scale == nullptr ? 1.0f : *x.scale;
+    if (x.row_scales != nullptr)
+      if (const std::int32_t source = source_of(params.args, piece, row); source >= 0)
+        target.scale *= x.row_scales[source];
+  }
+  return target;
 }
 
 }  // namespace tilefit::inline v0::kernels

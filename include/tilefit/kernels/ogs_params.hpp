@@ -11,10 +11,11 @@ namespace tilefit::inline v0::kernels {
 
 /// How a kernel stores: what all stores of a launch have in common.
 enum class store_kind : std::uint8_t {
-  bf16,      ///< aligned pairs, nothing added
-  fp16,      ///< likewise
-  fp32,      ///< likewise
-  generally  ///< everything else
+  bf16,       ///< aligned pairs, nothing added
+  fp16,       ///< likewise
+  fp32,       ///< likewise
+  quantised,  ///< FP8, MXFP8 or MXFP4, nothing added; FP8 at multiples of 2 bytes. AMD's kernels alone
+  generally   ///< everything else, in 16 or 32 bits
 };
 
 /// Kernel parameter.

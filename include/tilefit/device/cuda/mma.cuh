@@ -7,6 +7,7 @@
 
 #include "../../detail/config.hpp"
 #include "../../dtype.hpp"
+#include "../../float_formats.hpp"
 
 namespace tilefit::inline v0::device {
 
@@ -85,6 +86,19 @@ __device__ inline float low_of_pair(std::uint32_t pair) noexcept {
   float value = 0;
   asm("{ .reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, low; }" : "=f"(value) : "r"(pair));
   return value;
+}
+
+/// Two floats rounded to E4M3 codes as float_to_e4m3 does, `low` in the low byte. PTX (SM89 and later):
+/// cvt.rn.satfinite.e4m3x2.f32, which leaves NaN without its sign.
+__device__ inline std::uint32_t pack_e4m3(float low, float high) noexcept {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+  std::uint16_t pair = 0;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+  const std::uint32_t signs = __byte_perm(__float_as_uint(low), __float_as_uint(high), 0x0073);
+  return (pair & 0x7F7Fu) | (signs & 0x8080u);
+#else
+  return float_to_e4m3(low) | static_cast<std::uint32_t>(float_to_e4m3(high)) << 8;
+#endif
 }
 
 /// The smaller and the larger of two numbers; NaN when one is. PTX: min.NaN.f32, max.NaN.f32.

@@ -7,6 +7,7 @@
 
 #include "../../detail/config.hpp"
 #include "../../dtype.hpp"
+#include "../../float_formats.hpp"
 #include "types.cuh"
 
 namespace tilefit::inline v0::device {
@@ -29,6 +30,12 @@ __device__ __forceinline__ float low_of_pair(std::uint32_t pair) noexcept {
     return bits_as<float>(pair << 16);
   else
     return static_cast<float>(bits_as<fp16x2>(pair)[0]);
+}
+
+/// Two floats rounded to E4M3 codes as float_to_e4m3 does, `low` in the low byte. In software: v_cvt_pk_fp8_f32 makes
+/// another format on gfx942, and its infinities and NaN are the mode register's matter on gfx950.
+__device__ __forceinline__ std::uint32_t pack_e4m3(float low, float high) noexcept {
+  return float_to_e4m3(low) | static_cast<std::uint32_t>(float_to_e4m3(high)) << 8;
 }
 
 /// `count` bits (less than 32) of a word from bit `first` on. v_bfe_u32.

@@ -41,11 +41,14 @@ __device__ __forceinline__ std::int32_t value_from_below(std::int32_t value, int
   return __builtin_amdgcn_ds_bpermute(4 * (static_cast<int>(lane_of_wave()) - distance), value);
 }
 
-/// The value of lane (this one ^ Mask) within a group of 32. ds_swizzle_b32.
+/// The value of lane (this one ^ Mask). ds_swizzle_b32; across the halves of a wave ds_bpermute_b32.
 template <int Mask>
 __device__ __forceinline__ std::int32_t value_of_neighbour(std::int32_t value) noexcept {
-  static_assert(Mask > 0 && Mask < 32);
-  return __builtin_amdgcn_ds_swizzle(value, Mask << 10 | 0x1F);
+  static_assert(Mask > 0 && Mask < wave_lanes);
+  if constexpr (Mask < 32)
+    return __builtin_amdgcn_ds_swizzle(value, Mask << 10 | 0x1F);
+  else
+    return __builtin_amdgcn_ds_bpermute(4 * static_cast<int>(lane_of_wave() ^ Mask), value);
 }
 
 /// Sum over the 16 lanes of a DPP row, in all of them: v_add_f32 with row_ror 8, 4, 2, 1.

@@ -28,6 +28,11 @@ inline std::uint32_t pack_pair(float low, float high) noexcept {
     return float_to_fp16(low) | static_cast<std::uint32_t>(float_to_fp16(high)) << 16;
 }
 
+/// Two E4M3 codes, `low` in the low byte.
+inline std::uint32_t pack_e4m3(float low, float high) noexcept {
+  return float_to_e4m3(low) | static_cast<std::uint32_t>(float_to_e4m3(high)) << 8;
+}
+
 /// Rounded once: a product of two BF16 or FP16 numbers is exact in FP32, but for what lies below its range.
 template <dtype X>
 inline std::uint32_t multiply_pairs(std::uint32_t a, std::uint32_t b) noexcept {
