@@ -15,6 +15,7 @@
 #include "cuda/mma.cuh"
 #include "cuda/wave.cuh"
 #elif defined(__HIP__)
+#include "hip/launch_control.cuh"
 #include "hip/memory.cuh"
 #include "hip/mfma.cuh"
 #include "hip/numbers.cuh"
@@ -26,4 +27,5 @@
 #include "simt/amd_ops.hpp"
 #include "simt/cuda_ops.hpp"
 #include "simt/language.hpp"
+#include "simt/launch_control.hpp"
 #endif

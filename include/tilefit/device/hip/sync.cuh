@@ -49,6 +49,12 @@ __device__ __forceinline__ void meet_block() noexcept {
   keep_order();
 }
 
+/// The lanes of a wave see what the others did to LDS before: LDS takes a wave's operations in order. No instruction.
+__device__ __forceinline__ void meet_wave() noexcept {
+  __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+}
+
 /// 0 (normal) .. 3: which wave of a SIMD goes first. s_setprio.
 template <int Priority>
 __device__ __forceinline__ void set_priority() noexcept {
