@@ -13,26 +13,18 @@
 
 #include "compiled_kernels.cuh"
 #include "detail/math.hpp"
-#include "device/cuda/launch_control.cuh"
+#include "device/ops.cuh"
 #include "dispatch.hpp"
+#include "kernels/answers.cuh"
 #include "kernels/ogs_params.hpp"
-#include "kernels/reduce_topk.cuh"
 #include "kernels/schedule.hpp"
 #include "launch_args.hpp"
 #include "launch_status.hpp"
+#include "launch_steps.cuh"
 #include "make_opt_flags.hpp"
 #include "matmul_args.hpp"
 #include "ogs_policy.hpp"
 #include "runtime.cuh"
-
-namespace tilefit::inline v0::cuda {
-
-/// Bytes at the start of a workspace that must be zero before its first use (`prepare_workspace`). Every launch leaves
-/// them so.
-inline constexpr std::size_t zeroed_workspace_bytes = detail::zeroed_workspace_bytes;
-inline constexpr std::size_t workspace_alignment = detail::workspace_alignment;
-
-}  // namespace tilefit::inline v0::cuda
 
 namespace tilefit::inline v0::detail {
 
@@ -97,19 +89,11 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
     plan.status = answer(reason);
     return plan;
   };
-  const status_code checked = check_args(args);
-  if (checked == status_code::empty) return refuse(nothing_to_do("rows, columns or experts"));
-  if (checked != status_code::ok)
-    return refuse({.status = checked,
-                   .subject = "matmul_args",
-                   .value = static_cast<int>(checked),
-                   .must_be = relation::exactly,
-                   .limit = 0,
-                   .why = "see check_args"});
+  if (const refusal reason = refuse_call(args)) return refuse(reason);
   if (const refusal reason = refuse_args(args)) return refuse(reason);
   const cuda::device_facts device = cuda::current_device();
   if (device.native_error != 0) {
-    plan.status = answer_of_runtime(device.native_error);
+    plan.status = answer_of_native(device.native_error);
     return plan;
   }
   plan.arch = arch_for<Catalogue>(device);
@@ -161,7 +145,7 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
   const std::int64_t most = flags.split_k > 1 ? saturating_mul(tiles, steps) : pieces;
   plan.blocks = static_cast<int>(min<std::int64_t>(resident, max<std::int64_t>(most, 1)));
   plan.workspace = plan_workspace(args, flags, plan.blocks, plan.arch.features.has(feature::wgmma));
-  constexpr std::int64_t zeroed = zeroed_workspace_bytes;
+  constexpr std::int64_t zeroed = gpu::zeroed_workspace_bytes;
   if (std::int64_t{4} * plan.blocks * plan.kernel.groups + ticket_bytes > zeroed)
     return refuse({.status = status_code::unsupported_feature,
                    .subject = "blocks of the grid",
@@ -184,7 +168,7 @@ inline cuda::launch_status enqueue(const launch_plan& plan, const kernels::ogs_p
                                 stream, options, params);
   if (error == cudaSuccess) return {};
   (void)cudaGetLastError();  // a refused launch is told by the answer alone
-  cuda::launch_status status = answer_of_runtime(error);
+  cuda::launch_status status = answer_of_native(error);
   if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction ||
       error == cudaErrorInvalidKernelImage)
     status.reason.why = missing_code(plan.arch);
@@ -220,12 +204,7 @@ template <class Catalogue = full_catalogue>
 template <class Catalogue = full_catalogue>
 [[nodiscard]] selection choose(const matmul_args& args, const opt_flags_constraints& constraints = {}) noexcept {
   const device_facts device = current_device();
-  if (device.native_error != 0) {
-    selection none;
-    none.refused = detail::answer_of_runtime(device.native_error).reason;
-    none.status = none.refused.status;
-    return none;
-  }
+  if (device.native_error != 0) return detail::no_choice(detail::answer_of_native(device.native_error));
   return make_opt_flags(detail::arch_for<Catalogue>(device), problem_of(args), constraints,
                         detail::policy_of_catalogue<Catalogue>());
 }
@@ -250,7 +229,7 @@ template <class Catalogue = full_catalogue>
   if (bytes == 0) return {};
   if (workspace == nullptr) return detail::answer(detail::missing("workspace"));
   const std::size_t zeroed = bytes < zeroed_workspace_bytes ? bytes : zeroed_workspace_bytes;
-  return detail::answer_of_runtime(cudaMemsetAsync(workspace, 0, zeroed, stream));
+  return detail::answer_of_native(cudaMemsetAsync(workspace, 0, zeroed, stream));
 }
 
 /// Enqueues Y = matmul_ogs(args) (matmul_args.hpp) on `stream`. ok; empty (m, n or experts is 0: nothing is written);
@@ -263,60 +242,29 @@ template <class Catalogue = full_catalogue>
   const detail::launch_plan plan = detail::plan_launch<Catalogue>(args, flags);
   if (plan.status.code != status_code::ok) return plan.status;
   const detail::workspace_plan& at = plan.workspace;
-  if (at.required || args.workspace != nullptr) {
-    if (args.workspace == nullptr) return detail::answer(detail::missing("workspace"));
-    if (args.workspace_bytes < static_cast<std::size_t>(at.bytes))
-      return detail::answer(detail::bad_number("workspace_bytes", static_cast<std::int64_t>(args.workspace_bytes),
-                                               relation::at_least, at.bytes));
-    if (reinterpret_cast<std::uintptr_t>(args.workspace) % workspace_alignment != 0)
-      return detail::answer(detail::bad_number(
-          "address of the workspace", static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(args.workspace)),
-          relation::multiple_of, workspace_alignment));
-  }
+  if (at.required || args.workspace != nullptr)
+    if (const refusal reason = detail::refuse_workspace(args, at.bytes)) return detail::answer(reason);
   auto* const workspace = static_cast<std::byte*>(args.workspace);
-  kernels::ogs_params params{.args = args};
-  params.atoms = static_cast<std::int32_t>(detail::ceil_div(args.n, weight_atom::rows));
-  params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, flags.block_k));
+  kernels::ogs_params params = detail::params_of(args, flags);
   if (workspace != nullptr && at.bytes > 0)
     params.tickets = reinterpret_cast<std::uint32_t*>(workspace + zeroed_workspace_bytes - detail::ticket_bytes);
-  params.split_k = flags.split_k;
   params.arrivals = reinterpret_cast<std::uint32_t*>(workspace);
   params.partials = reinterpret_cast<float*>(workspace + at.partials_at);
-
-  const std::int64_t columns = output_columns(args);
-  const bool reduced = args.topk > 1;
-  if (reduced) {
-    params.present = reinterpret_cast<std::uint8_t*>(workspace + at.present_at);
-    const auto slots = static_cast<std::size_t>(args.y.rows * args.topk);
-    if (const cudaError_t error = cudaMemsetAsync(params.present, 0, slots, stream); error != cudaSuccess)
-      return detail::answer_of_runtime(error);
-    params.args.y = {
-        .data = workspace + at.parts_at, .type = dtype::fp32, .rows = args.y.rows * args.topk, .row_stride = columns};
-    params.args.accumulate = false;
-  } else if (args.write_every_row && !args.accumulate) {
-    const launch_status zeroed = zero_rows(args.y, columns, stream);
-    if (!succeeded(zeroed.code)) return zeroed;
-  }
-  params.store = detail::store_kind_of(params.args.y, params.args.accumulate);
-  // A memset before the kernel cannot be overlapped with.
-  const launch_status launched = detail::enqueue(plan, params, stream, reduced ? launch_options{} : options);
-  if (launched.code != status_code::ok || !reduced) return launched;
-  return reduce_topk({.tokens = args.y.rows,
-                      .topk = args.topk,
-                      .columns = columns,
-                      .parts = reinterpret_cast<const float*>(workspace + at.parts_at),
-                      .present = params.present,
-                      .y = args.y,
-                      .accumulate = args.accumulate},
-                     stream, options);
+  return detail::enqueue_matmul(params,
+                                {.present = reinterpret_cast<std::uint8_t*>(workspace + at.present_at),
+                                 .parts = reinterpret_cast<float*>(workspace + at.parts_at)},
+                                stream, options, [&](const kernels::ogs_params& all, const launch_options& how) {
+                                  return detail::enqueue(plan, all, stream, how);
+                                });
 }
 
 /// The same with the engine's choice for the current device.
 template <class Catalogue = full_catalogue>
 [[nodiscard]] launch_status launch(const matmul_args& args, cudaStream_t stream,
                                    const launch_options& options = {}) noexcept {
+  if (const refusal reason = detail::refuse_call(args)) return detail::answer(reason);
   const selection choice = choose<Catalogue>(args);
-  if (!choice.has_tile()) return {.code = choice.status, .reason = choice.refused};
+  if (!choice.has_tile()) return detail::answer_without_tile(choice);
   return launch<Catalogue>(args, choice.flags, stream, options);
 }
 

@@ -1,6 +1,6 @@
 // L6: what launches on any GPU read off their arguments.
-// Knows: formats, the engine's problem, which stores a kernel may use, where what lies in a workspace.
-// Must not know: devices, streams, any GPU toolkit.
+// Knows: formats, the engine's problem, which stores a kernel may use, where what lies in a workspace, answers that
+// come before any device is asked. Must not know: devices, streams, any GPU toolkit.
 #pragma once
 
 #include <cstddef>
@@ -9,9 +9,21 @@
 #include "detail/math.hpp"
 #include "dtype.hpp"
 #include "kernels/ogs_params.hpp"
+#include "launch_status.hpp"
+#include "make_opt_flags.hpp"
 #include "matmul_args.hpp"
 #include "matmul_problem.hpp"
 #include "opt_flags.hpp"
+
+namespace tilefit::inline v0::gpu {
+
+/// Of a workspace and of its parts.
+inline constexpr std::size_t workspace_alignment = 256;
+/// Bytes at the start of a workspace that must be zero before its first use (`prepare_workspace`). Every launch leaves
+/// them so.
+inline constexpr std::size_t zeroed_workspace_bytes = 65'536;
+
+}  // namespace tilefit::inline v0::gpu
 
 namespace tilefit::inline v0::detail {
 
@@ -40,10 +52,6 @@ constexpr matmul_problem problem_of(const matmul_args& args) noexcept {
           .formats = formats_of(args)};
 }
 
-/// Alignment of a workspace and of its parts, and its first bytes, which are zero between launches of any shape.
-inline constexpr std::size_t workspace_alignment = 256;
-inline constexpr std::size_t zeroed_workspace_bytes = 65'536;
-
 /// Where the parts of a workspace lie, in bytes from its start.
 struct workspace_plan {
   std::int64_t present_at = 0;  ///< a byte for each row before the sum over topk
@@ -56,8 +64,8 @@ struct workspace_plan {
 /// For a grid of `blocks`.
 constexpr workspace_plan plan_workspace(const matmul_args& args, const opt_flags& flags, std::int64_t blocks,
                                         bool draws_tickets) noexcept {
-  constexpr auto alignment = static_cast<std::int64_t>(workspace_alignment);
-  constexpr auto zeroed = static_cast<std::int64_t>(zeroed_workspace_bytes);
+  constexpr auto alignment = static_cast<std::int64_t>(gpu::workspace_alignment);
+  constexpr auto zeroed = static_cast<std::int64_t>(gpu::zeroed_workspace_bytes);
   workspace_plan plan;
   std::int64_t at = zeroed;
   const auto place = [&at](std::int64_t bytes) {
@@ -83,6 +91,46 @@ inline kernels::store_kind store_kind_of(const y_operand& y, bool accumulate) no
       reinterpret_cast<std::uintptr_t>(y.data) % (2 * static_cast<unsigned>(bytes)) == 0 && y.row_stride % 2 == 0;
   if (accumulate || !pairs) return generally;
   return y.type == dtype::bf16 ? bf16 : y.type == dtype::fp16 ? fp16 : fp32;
+}
+
+/// What check_args finds, as a refusal: `empty` too.
+constexpr refusal refuse_call(const matmul_args& args) noexcept {
+  const status_code checked = check_args(args);
+  if (checked == status_code::ok) return {};
+  if (checked == status_code::empty) return nothing_to_do("rows, columns or experts");
+  return {.status = checked,
+          .subject = "matmul_args",
+          .value = static_cast<int>(checked),
+          .must_be = relation::exactly,
+          .limit = 0,
+          .why = "see check_args"};
+}
+
+/// What is wrong with the workspace of arguments that need `bytes` of it.
+inline refusal refuse_workspace(const matmul_args& args, std::int64_t bytes) noexcept {
+  if (args.workspace == nullptr) return missing("workspace");
+  if (args.workspace_bytes < static_cast<std::size_t>(bytes))
+    return bad_number("workspace_bytes", static_cast<std::int64_t>(args.workspace_bytes), relation::at_least, bytes);
+  const auto address = reinterpret_cast<std::uintptr_t>(args.workspace);
+  if (address % gpu::workspace_alignment != 0)
+    return bad_number("address of the workspace", static_cast<std::int64_t>(address), relation::multiple_of,
+                      gpu::workspace_alignment);
+  return {};
+}
+
+/// What `choose` answers when the device cannot be asked.
+constexpr selection no_choice(const gpu::launch_status& status) noexcept {
+  selection none;
+  none.status = status.code;
+  none.refused = status.reason;
+  return none;
+}
+
+/// What a launch answers when there is no tile: the native error is in the choice's reason.
+constexpr gpu::launch_status answer_without_tile(const selection& choice) noexcept {
+  gpu::launch_status status{.code = choice.status, .reason = choice.refused};
+  if (choice.status == status_code::runtime_error) status.native_error = static_cast<int>(choice.refused.value);
+  return status;
 }
 
 }  // namespace tilefit::inline v0::detail

@@ -405,8 +405,10 @@ void print_times(const gpu_test::stream_owner& stream) {
         stream.wait();
         args.push_back(a);
         // The choices of the first layer stay in its workspace: the matmuls and the other form of input use them.
-        plans.push_back(detail::plan_moe(
-            a, detail::moe_matmul_bytes<cuda::full_catalogue>(detail::plan_moe(a, 0, nullptr), flags), a.workspace));
+        using backend = detail::cuda_backend<cuda::full_catalogue>;
+        const detail::moe_plan sizes = detail::plan_moe(a, 0, nullptr, backend::most_blocks);
+        plans.push_back(
+            detail::plan_moe(a, detail::moe_matmul_bytes(backend{}, sizes, flags), a.workspace, backend::most_blocks));
       }
       std::deque<device_buffer<std::int32_t>> index;
       std::deque<device_buffer<float>> weight;

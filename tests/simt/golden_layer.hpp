@@ -27,6 +27,62 @@ inline bench::safetensors_file open_golden(const char* name) {
   return std::move(*file);
 }
 
+template <class T>
+std::vector<T> read_golden(const bench::safetensors& contents, const std::string& name) {
+  const bench::tensor_info* const tensor = contents.find(name);
+  REQUIRE(tensor != nullptr);
+  auto values = bench::copy_as<T>(*tensor);
+  REQUIRE(values);
+  return *values;
+}
+/// A BF16 tensor as floats.
+inline std::vector<float> widened_golden(const bench::safetensors& contents, const std::string& name) {
+  std::vector<float> wide;
+  for (const std::uint16_t code : read_golden<std::uint16_t>(contents, name)) wide.push_back(bf16_to_float(code));
+  return wide;
+}
+
+/// [tokens, experts]
+inline std::vector<float> golden_logits(const bench::safetensors& contents) {
+  const std::vector<float> hidden = widened_golden(contents, "hidden_states");
+  const std::vector<float> router = widened_golden(contents, "router_weight");
+  const std::vector<float> bias = widened_golden(contents, "router_bias");
+  std::vector<float> logits;
+  for (std::size_t token = 0; token < hidden.size() / golden_width; ++token)
+    for (std::size_t e = 0; e < golden_experts; ++e) {
+      auto sum = static_cast<double>(bias[e]);
+      for (std::size_t i = 0; i < golden_width; ++i)
+        sum +=
+            static_cast<double>(hidden[token * golden_width + i]) * static_cast<double>(router[e * golden_width + i]);
+      logits.push_back(static_cast<float>(sum));
+    }
+  return logits;
+}
+
+/// MXFP4 weights of all experts in a layout of their own, in watched memory.
+struct golden_weights {
+  const std::uint8_t* packed = nullptr;
+  const float* bias = nullptr;
+  std::vector<float> numbers;  ///< [experts, n, width]
+};
+template <class T>
+T* place_golden(simt::memory& memory, const std::vector<T>& from, const char* name) {
+  T* const to = memory.take<T>(static_cast<std::int64_t>(from.size()), name, simt::memory_use::input);
+  std::copy(from.begin(), from.end(), to);
+  return to;
+}
+inline golden_weights pack_golden(simt::memory& memory, const bench::safetensors& contents, const std::string& name,
+                                  std::int64_t n, weight_layout layout) {
+  const std::vector<std::uint8_t> blocks = read_golden<std::uint8_t>(contents, name + "_blocks");
+  const std::vector<std::uint8_t> scales = read_golden<std::uint8_t>(contents, name + "_scales");
+  auto* const packed = memory.take<std::uint8_t>(golden_experts * bytes_per_expert(layout, n, golden_width), "W",
+                                                 simt::memory_use::input);
+  REQUIRE(shuffle_weights(layout, {golden_experts, n, golden_width}, {blocks.data(), scales.data()},
+                          {packed, nullptr}) == status_code::ok);
+  return {packed, place_golden(memory, widened_golden(contents, name + "_bias"), "bias"),
+          mxfp4_numbers(blocks, scales)};
+}
+
 /// A layer in watched memory.
 class golden_layer {
   static constexpr int experts = golden_experts, topk = golden_topk;
@@ -36,18 +92,18 @@ class golden_layer {
   /// X, and what comes between the matmuls, in `x_type`. `per_row`: FP8 with a scale for each row.
   golden_layer(const bench::safetensors& contents, dtype x_type, weight_layout layout, bool per_row = false)
       : type_(x_type), per_row_(per_row), layout_(layout) {
-    const std::vector<float> hidden = widened(contents, "hidden_states");
+    const std::vector<float> hidden = widened_golden(contents, "hidden_states");
     tokens_ = static_cast<std::int64_t>(hidden.size()) / width;
     rows_ = tokens_ * topk;
-    expected_ = read<float>(contents, "expected_output");
-    route(contents, hidden);
+    expected_ = read_golden<float>(contents, "expected_output");
+    route(contents);
     x_ = store_x(memory_, type_, hidden, tokens_, width, false, per_row_);
     const dtype between = type_ == dtype::fp16 ? dtype::fp16 : dtype::bf16;
     between_ = memory_.take<std::uint16_t>(rows_ * width, "the intermediate", simt::memory_use::scratch);
     parts_ = memory_.take<float>(rows_ * width, "parts", simt::memory_use::scratch);
     present_ = memory_.take<std::uint8_t>(rows_, "present", simt::memory_use::flags);
-    gate_up_ = pack(contents, "gate_up_proj", 2 * width);
-    down_ = pack(contents, "down_proj", width);
+    gate_up_ = pack_golden(memory_, contents, "gate_up_proj", 2 * width, layout_);
+    down_ = pack_golden(memory_, contents, "down_proj", width, layout_);
     first_ = {.m = rows_,
               .n = 2 * width,
               .k = width,
@@ -147,65 +203,20 @@ class golden_layer {
   }
 
  private:
-  struct weights {
-    const std::uint8_t* packed = nullptr;
-    const float* bias = nullptr;
-    std::vector<float> numbers;  ///< [experts, n, width]
-  };
-
-  template <class T>
-  static std::vector<T> read(const bench::safetensors& contents, const std::string& name) {
-    const bench::tensor_info* const tensor = contents.find(name);
-    REQUIRE(tensor != nullptr);
-    auto values = bench::copy_as<T>(*tensor);
-    REQUIRE(values);
-    return *values;
-  }
-  static std::vector<float> widened(const bench::safetensors& contents, const std::string& name) {
-    std::vector<float> wide;
-    for (const std::uint16_t code : read<std::uint16_t>(contents, name)) wide.push_back(bf16_to_float(code));
-    return wide;
-  }
-  template <class T>
-  T* place(const std::vector<T>& from, const char* name) {
-    T* const to = memory_.take<T>(static_cast<std::int64_t>(from.size()), name, simt::memory_use::input);
-    std::copy(from.begin(), from.end(), to);
-    return to;
-  }
-
-  weights pack(const bench::safetensors& contents, const std::string& name, std::int64_t n) {
-    const std::vector<std::uint8_t> blocks = read<std::uint8_t>(contents, name + "_blocks");
-    const std::vector<std::uint8_t> scales = read<std::uint8_t>(contents, name + "_scales");
-    auto* const packed =
-        memory_.take<std::uint8_t>(experts * bytes_per_expert(layout_, n, width), "W", simt::memory_use::input);
-    REQUIRE(shuffle_weights(layout_, {experts, n, width}, {blocks.data(), scales.data()}, {packed, nullptr}) ==
-            status_code::ok);
-    return {packed, place(widened(contents, name + "_bias"), "bias"), mxfp4_numbers(blocks, scales)};
-  }
-
-  void route(const bench::safetensors& contents, const std::vector<float>& hidden) {
-    const std::vector<float> router = widened(contents, "router_weight"), bias = widened(contents, "router_bias");
-    std::vector<float> logits;
-    for (std::int64_t token = 0; token < tokens_; ++token)
-      for (std::int64_t e = 0; e < experts; ++e) {
-        auto sum = static_cast<double>(bias[static_cast<std::size_t>(e)]);
-        for (std::int64_t i = 0; i < width; ++i)
-          sum += static_cast<double>(hidden[static_cast<std::size_t>(token * width + i)]) *
-                 static_cast<double>(router[static_cast<std::size_t>(e * width + i)]);
-        logits.push_back(static_cast<float>(sum));
-      }
+  void route(const bench::safetensors& contents) {
+    const std::vector<float> logits = golden_logits(contents);
     std::vector<std::int32_t> index(static_cast<std::size_t>(rows_)), offsets(experts + 1), histogram(experts),
         gather(index.size()), scatter(index.size()), map(experts);
     std::vector<float> weight(index.size()), gammas(index.size());
     REQUIRE(choose_experts<float>({tokens_, experts, topk}, logits, index, weight) == status_code::ok);
-    same_experts = index == read<std::int32_t>(contents, "expected_expert_index");
+    same_experts = index == read_golden<std::int32_t>(contents, "expected_expert_index");
     for (int e = 0; e < experts; ++e) map[static_cast<std::size_t>(e)] = e;
     REQUIRE(sort_rows({tokens_, experts, topk}, index, weight, map, {histogram, offsets, gather, scatter, gammas}) ==
             status_code::ok);
-    offsets_ = place(offsets, "expert_offsets");
-    gather_ = place(gather, "gather_indx");
-    scatter_ = place(scatter, "scatter_indx");
-    gammas_ = place(gammas, "gammas");
+    offsets_ = place_golden(memory_, offsets, "expert_offsets");
+    gather_ = place_golden(memory_, gather, "gather_indx");
+    scatter_ = place_golden(memory_, scatter, "scatter_indx");
+    gammas_ = place_golden(memory_, gammas, "gammas");
   }
 
   std::string launch(const matmul_kernel& kernel, const matmul_args& args, kernels::store_kind store,
@@ -325,7 +336,7 @@ class golden_layer {
   std::uint8_t* present_ = nullptr;
   const std::int32_t *offsets_ = nullptr, *gather_ = nullptr, *scatter_ = nullptr;
   const float* gammas_ = nullptr;
-  weights gate_up_, down_;
+  golden_weights gate_up_, down_;
   matmul_args first_, second_;
 };
 

@@ -43,11 +43,11 @@ struct c_on_cuda {
     const auto run = weights.transposed ? cuda::shuffle_transposed_weights : cuda::shuffle_weights;
     return run(weights.layout, weights.shape, weights.from, weights.to, static_cast<cudaStream_t>(stream), {});
   }
-  static cuda::moe_selection choose_moe(const c_layer& layer) { return cuda::choose_moe(layer_of(layer)); }
+  static gpu::moe_selection choose_moe(const c_layer& layer) { return cuda::choose_moe(layer_of(layer)); }
   static status moe_workspace_bytes(const c_layer& layer, const opt_flags& gate_up, const opt_flags& down,
                                     std::size_t& bytes) {
     bytes = cuda::moe_workspace_bytes(layer_of(layer), {gate_up, down});
-    return answer(plan_moe(layer_of(layer), 0, nullptr).reason);
+    return answer(plan_moe(layer_of(layer), 0, nullptr, cuda_backend<cuda::full_catalogue>::most_blocks).reason);
   }
   static status moe_mlp(const c_layer& layer, const opt_flags& gate_up, const opt_flags& down, void* stream) {
     return cuda::moe_mlp(layer_of(layer), {gate_up, down}, static_cast<cudaStream_t>(stream));

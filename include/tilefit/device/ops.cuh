@@ -27,4 +27,5 @@
 #include "simt/amd_ops.hpp"
 #include "simt/cuda_ops.hpp"
 #include "simt/language.hpp"
+#include "simt/launch_control.hpp"
 #endif

@@ -14,34 +14,20 @@
 
 #include "../detail/math.hpp"
 #include "../dispatch.hpp"
-#include "../kernels/mfma_reduce.cuh"
+#include "../kernels/answers.cuh"
 #include "../kernels/ogs_params.hpp"
+#include "../kernels/reduce_args.hpp"
 #include "../kernels/schedule.hpp"
 #include "../launch_args.hpp"
 #include "../launch_status.hpp"
+#include "../launch_steps.cuh"
 #include "../make_opt_flags.hpp"
 #include "../matmul_args.hpp"
 #include "../ogs_policy.hpp"
 #include "compiled_kernels.cuh"
 #include "runtime.cuh"
 
-namespace tilefit::inline v0::hip {
-
-using cuda::launch_status;  ///< native_error is a hipError_t here
-
-using detail::workspace_alignment;
-using detail::zeroed_workspace_bytes;
-
-}  // namespace tilefit::inline v0::hip
-
 namespace tilefit::inline v0::detail {
-
-/// The answer for a hipError_t.
-constexpr hip::launch_status answer_of_hip(int native_error) noexcept {
-  hip::launch_status status = answer_of_runtime(native_error);
-  if (native_error != 0) status.reason.subject = "error of the HIP runtime";
-  return status;
-}
 
 /// What the AMD kernels ask of Y beyond check_args.
 inline refusal refuse_hip_y(const matmul_args& args) noexcept {
@@ -110,22 +96,14 @@ hip_plan plan_hip_launch(const matmul_args& args, const opt_flags& flags) noexce
     plan.status = answer(reason);
     return plan;
   };
-  const status_code checked = check_args(args);
-  if (checked == status_code::empty) return refuse(nothing_to_do("rows, columns or experts"));
-  if (checked != status_code::ok)
-    return refuse({.status = checked,
-                   .subject = "matmul_args",
-                   .value = static_cast<int>(checked),
-                   .must_be = relation::exactly,
-                   .limit = 0,
-                   .why = "see check_args"});
+  if (const refusal reason = refuse_call(args)) return refuse(reason);
   if (const refusal reason = refuse_hip_args(args)) return refuse(reason);
-  const hip::device_facts device = hip::current_device();
-  if (device.native_error != 0) {
-    plan.status = answer_of_hip(device.native_error);
+  const hip::device_facts facts = hip::current_device();
+  if (facts.native_error != 0) {
+    plan.status = answer_of_native(facts.native_error);
     return plan;
   }
-  const std::span<const opt_flags> tiles = ogs_policy::mfma_tiles(device.arch, args.x.type, formats_of(args).y);
+  const std::span<const opt_flags> tiles = ogs_policy::mfma_tiles(facts.arch, args.x.type, formats_of(args).y);
   const int index = find_kernel(tiles, flags);
   if (index < 0)
     return refuse({.status = status_code::unsupported_feature,
@@ -148,7 +126,7 @@ hip_plan plan_hip_launch(const matmul_args& args, const opt_flags& flags) noexce
                    .value = flags.split_k,
                    .must_be = relation::at_most,
                    .limit = most_split});
-  plan.kernel = hip_kernel_for<Catalogue>(device.arch, args.x.type, index);
+  plan.kernel = hip_kernel_for<Catalogue>(facts.arch, args.x.type, index);
   if (plan.kernel.run == nullptr)
     return refuse(
         {.status = status_code::unsupported_dtype,
@@ -170,7 +148,7 @@ hip_plan plan_hip_launch(const matmul_args& args, const opt_flags& flags) noexce
                    .limit = most_blocks});
   if (pieces > 1) {
     // Blocks count themselves, once for each of their parts, in the zeroed bytes.
-    const std::int64_t most = static_cast<std::int64_t>(zeroed_workspace_bytes) / 4 / plan.kernel.parts;
+    const std::int64_t most = static_cast<std::int64_t>(gpu::zeroed_workspace_bytes) / 4 / plan.kernel.parts;
     if (plan.blocks > most)
       return refuse({.status = status_code::unsupported_feature,
                      .subject = "blocks that share tiles",
@@ -178,6 +156,9 @@ hip_plan plan_hip_launch(const matmul_args& args, const opt_flags& flags) noexce
                      .must_be = relation::at_most,
                      .limit = most});
   }
+  if (args.topk > 1 || (args.write_every_row && !args.accumulate))
+    if (const refusal reason = refuse_grid(args.y.rows, output_columns(args), device::most_blocks(reduce_threads)))
+      return refuse(reason);
   plan.workspace = plan_workspace(args, flags, plan.blocks, false);
   return plan;
 }
@@ -191,36 +172,11 @@ hip::launch_status enqueue_hip(const void* kernel, std::int64_t blocks, int thre
                                            dim3(static_cast<unsigned>(threads)), parameters, 0, stream);
   if (error == hipSuccess) return {};
   (void)hipGetLastError();  // a refused launch is told by the answer alone
-  hip::launch_status status = answer_of_hip(error);
+  hip::launch_status status = answer_of_native(error);
   if (error == hipErrorNoBinaryForGpu || error == hipErrorInvalidDeviceFunction ||
       error == hipErrorSharedObjectInitFailed)
     status.reason.why = "compile with --offload-arch of this device";
   return status;
-}
-
-/// Sums over topk, or zeros in all rows of Y when there are no parts.
-inline hip::launch_status enqueue_reduce(kernels::mfma_reduce_params params, hipStream_t stream) noexcept {
-  if (params.y.rows == 0 || params.columns == 0) return {};
-  const std::int64_t blocks = ceil_div(params.columns, kernels::reduce_block);
-  if (saturating_mul(params.y.rows, blocks) > INT32_MAX / kernels::reduce_block)
-    return answer(
-        bad_number("rows of y", params.y.rows, relation::at_most, INT32_MAX / kernels::reduce_block / blocks));
-  params.blocks_per_row = static_cast<unsigned>(blocks);
-  return enqueue_hip(reinterpret_cast<const void*>(&kernels::mfma_reduce<>), params.y.rows * blocks,
-                     kernels::reduce_block, params, stream);
-}
-
-/// Zeros into all rows of Y, whose codes and scales of zero are bytes of zero.
-inline hip::launch_status enqueue_narrow_zeros(const y_operand& y, std::int64_t columns, hipStream_t stream) noexcept {
-  if (y.rows == 0) return {};
-  const auto fill = [&](void* rows, std::int64_t stride, std::int64_t bytes) {
-    return hipMemset2DAsync(rows, static_cast<std::size_t>(stride), 0, static_cast<std::size_t>(bytes),
-                            static_cast<std::size_t>(y.rows), stream);
-  };
-  const int bits = bits_of(y.type);
-  hipError_t error = fill(y.data, y.row_stride * bits / 8, columns * bits / 8);
-  if (error == hipSuccess && has_block_scales(y.type)) error = fill(y.block_scales, y.block_scale_stride, columns / 32);
-  return answer_of_hip(error);
 }
 
 }  // namespace tilefit::inline v0::detail
@@ -235,12 +191,7 @@ namespace tilefit::inline v0::hip {
 /// The engine's choice for the current device. `constraints` as for make_opt_flags.
 [[nodiscard]] inline selection choose(const matmul_args& args, const opt_flags_constraints& constraints = {}) noexcept {
   const device_facts device = current_device();
-  if (device.native_error != 0) {
-    selection none;
-    none.status = status_code::unsupported_feature;
-    none.refused = detail::answer_of_hip(device.native_error).reason;
-    return none;
-  }
+  if (device.native_error != 0) return detail::no_choice(detail::answer_of_native(device.native_error));
   return make_opt_flags(device.arch, detail::problem_of(args), constraints);
 }
 
@@ -263,7 +214,7 @@ template <class Catalogue = full_catalogue>
   if (bytes == 0) return {};
   if (workspace == nullptr) return detail::answer(detail::missing("workspace"));
   const std::size_t zeroed = bytes < zeroed_workspace_bytes ? bytes : zeroed_workspace_bytes;
-  return detail::answer_of_hip(hipMemsetAsync(workspace, 0, zeroed, stream));
+  return detail::answer_of_native(hipMemsetAsync(workspace, 0, zeroed, stream));
 }
 
 /// Enqueues Y = matmul_ogs(args) (matmul_args.hpp) on `stream`. ok; empty (m, n or experts is 0: nothing is written);
@@ -273,59 +224,30 @@ template <class Catalogue = full_catalogue>
 [[nodiscard]] launch_status launch(const matmul_args& args, const opt_flags& flags, hipStream_t stream) noexcept {
   const detail::hip_plan plan = detail::plan_hip_launch<Catalogue>(args, flags);
   if (plan.status.code != status_code::ok) return plan.status;
-  auto* const workspace = static_cast<std::byte*>(args.workspace);
   const detail::workspace_plan& at = plan.workspace;
-  if (at.required) {
-    if (workspace == nullptr) return detail::answer(detail::missing("workspace"));
-    if (args.workspace_bytes < static_cast<std::size_t>(at.bytes))
-      return detail::answer(detail::bad_number("workspace_bytes", static_cast<std::int64_t>(args.workspace_bytes),
-                                               relation::at_least, at.bytes));
-    if (reinterpret_cast<std::uintptr_t>(workspace) % workspace_alignment != 0)
-      return detail::answer(detail::bad_number("address of the workspace",
-                                               static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(workspace)),
-                                               relation::multiple_of, workspace_alignment));
-  }
-  kernels::ogs_params params{.args = args};
-  params.atoms = static_cast<std::int32_t>(detail::ceil_div(args.n, weight_atom::rows));
-  params.steps = static_cast<std::int32_t>(detail::ceil_div(args.k, flags.block_k));
-  params.split_k = flags.split_k;
+  if (at.required)
+    if (const refusal reason = detail::refuse_workspace(args, at.bytes)) return detail::answer(reason);
+  std::byte* const workspace = at.required ? static_cast<std::byte*>(args.workspace) : nullptr;
+  kernels::ogs_params params = detail::params_of(args, flags);
   if (flags.split_k > 1) {
     params.arrivals = reinterpret_cast<std::uint32_t*>(workspace);
     params.partials = reinterpret_cast<float*>(workspace + at.partials_at);
   }
-  const std::int64_t columns = output_columns(args);
-  const bool reduced = args.topk > 1;
-  if (reduced) {
-    params.present = reinterpret_cast<std::uint8_t*>(workspace + at.present_at);
-    const auto slots = static_cast<std::size_t>(args.y.rows * args.topk);
-    if (const hipError_t error = hipMemsetAsync(params.present, 0, slots, stream); error != hipSuccess)
-      return detail::answer_of_hip(error);
-    params.args.y = {
-        .data = workspace + at.parts_at, .type = dtype::fp32, .rows = args.y.rows * args.topk, .row_stride = columns};
-    params.args.accumulate = false;
-  } else if (args.write_every_row && !args.accumulate) {
-    const launch_status zeroed = bits_of(args.y.type) < 16
-                                     ? detail::enqueue_narrow_zeros(args.y, columns, stream)
-                                     : detail::enqueue_reduce({.y = args.y, .columns = columns}, stream);
-    if (zeroed.code != status_code::ok) return zeroed;
-  }
-  params.store = detail::store_kind_of(params.args.y, params.args.accumulate);
-  const launch_status launched = detail::enqueue_hip(plan.kernel.run, plan.blocks, plan.kernel.threads, params, stream);
-  if (launched.code != status_code::ok || !reduced) return launched;
-  return detail::enqueue_reduce({.y = args.y,
-                                 .parts = reinterpret_cast<const float*>(workspace + at.parts_at),
-                                 .present = params.present,
-                                 .topk = args.topk,
-                                 .columns = columns,
-                                 .accumulate = args.accumulate},
-                                stream);
+  return detail::enqueue_matmul(params,
+                                {.present = reinterpret_cast<std::uint8_t*>(workspace + at.present_at),
+                                 .parts = reinterpret_cast<float*>(workspace + at.parts_at)},
+                                stream, {}, [&](const kernels::ogs_params& own, const launch_options&) {
+                                  return detail::enqueue_hip(plan.kernel.run, plan.blocks, plan.kernel.threads, own,
+                                                             stream);
+                                });
 }
 
 /// The same with the engine's choice for the current device.
 template <class Catalogue = full_catalogue>
 [[nodiscard]] launch_status launch(const matmul_args& args, hipStream_t stream) noexcept {
+  if (const refusal reason = detail::refuse_call(args)) return detail::answer(reason);
   const selection choice = choose(args);
-  if (!choice.has_tile()) return {.code = choice.status, .reason = choice.refused};
+  if (!choice.has_tile()) return detail::answer_without_tile(choice);
   return launch<Catalogue>(args, choice.flags, stream);
 }
 

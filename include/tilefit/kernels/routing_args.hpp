@@ -11,7 +11,7 @@
 #include "../launch_status.hpp"
 #include "../routing.hpp"
 
-namespace tilefit::inline v0::cuda {
+namespace tilefit::inline v0::gpu {
 
 /// Router logits [tokens, experts].
 struct router_logits {
@@ -46,12 +46,12 @@ struct routing_args {
   std::size_t scratch_bytes = 0;
 };
 
-}  // namespace tilefit::inline v0::cuda
+}  // namespace tilefit::inline v0::gpu
 
 namespace tilefit::inline v0::detail {
 
-inline constexpr int most_routed_experts = 1024;  ///< 32 lanes hold 32 logits each; one thread of a block per expert
-inline constexpr int most_routed_topk = 32;       ///< one lane of a warp per choice
+inline constexpr int most_routed_experts = 1024;  ///< a wave holds them in registers; one thread of a block per expert
+inline constexpr int most_routed_topk = 32;       ///< one lane of the smallest wave per choice
 
 // What one block routes by itself. Beyond that more blocks are faster: this one has a thread per row and per expert,
 // and reads all logits through one SM.
@@ -62,7 +62,7 @@ inline constexpr int few_rows = few_tokens * few_topk;
 
 /// Blocks of the two kernels for many tokens, tokens in each: consecutive ones.
 /// Every block of the second kernel reads the counts of all blocks, so there are at most `wished_blocks` unless
-/// a block's rows would not fit 16 bits. Tokens come in multiples of 16, a warp each.
+/// a block's rows would not fit 16 bits. Tokens come in multiples of 16, a wave each.
 struct routing_plan {
   bool one_block = false;
   int tokens_per_block = 0;
@@ -70,16 +70,16 @@ struct routing_plan {
   std::size_t scratch_bytes = 0;  ///< counts [blocks][local experts], int32
 };
 
-inline constexpr int wished_routing_blocks = 128;  ///< about the SMs of a large chip
+inline constexpr int wished_routing_blocks = 128;  ///< about the SMs of a large chip, half its CUs
 inline constexpr int most_rows_of_block = 65535;
 
 /// local_experts with its default put in.
-constexpr int local_experts_of(const cuda::routing_args& args) noexcept {
+constexpr int local_experts_of(const gpu::routing_args& args) noexcept {
   return args.expert_map == nullptr ? args.shape.experts : args.local_experts;
 }
 
 /// Requires a shape that refuse_routing accepts.
-constexpr routing_plan plan_routing(const cuda::routing_args& args) noexcept {
+constexpr routing_plan plan_routing(const gpu::routing_args& args) noexcept {
   const routing_shape& shape = args.shape;
   const int local = local_experts_of(args);
   if (shape.tokens <= few_tokens && shape.experts <= few_experts && local <= few_experts && shape.topk <= few_topk)
@@ -95,7 +95,7 @@ constexpr routing_plan plan_routing(const cuda::routing_args& args) noexcept {
 }
 
 /// What is wrong with the sizes, as far as scratch memory depends on them.
-constexpr refusal refuse_routing_sizes(const cuda::routing_args& args) noexcept {
+constexpr refusal refuse_routing_sizes(const gpu::routing_args& args) noexcept {
   const routing_shape& shape = args.shape;
   if (shape.tokens < 0) return bad_number("tokens", shape.tokens, relation::at_least, 0);
   if (shape.experts < 1) return bad_number("experts", shape.experts, relation::at_least, 1);
@@ -118,7 +118,7 @@ constexpr refusal refuse_routing_sizes(const cuda::routing_args& args) noexcept 
 }
 
 /// Everything that can be checked on the host; no tokens is `empty`, for which only `offsets` must be there.
-constexpr refusal refuse_routing(const cuda::routing_args& args) noexcept {
+constexpr refusal refuse_routing(const gpu::routing_args& args) noexcept {
   if (const refusal sizes = refuse_routing_sizes(args)) return sizes;
   if (args.offsets == nullptr) return missing("offsets");
   if (args.shape.tokens == 0) return nothing_to_do("tokens");
@@ -159,3 +159,14 @@ constexpr refusal refuse_routing(const cuda::routing_args& args) noexcept {
 }
 
 }  // namespace tilefit::inline v0::detail
+
+namespace tilefit::inline v0::gpu {
+
+/// Bytes of routing_args::scratch: 0 for few tokens, at most 512 KiB for up to eight million
+/// rows. Only shape,
+/// local_experts and expert_map (null or not) are looked at. 0 for sizes that `route` refuses.
+[[nodiscard]] constexpr std::size_t routing_scratch_bytes(const routing_args& args) noexcept {
+  return detail::refuse_routing_sizes(args) ? 0 : detail::plan_routing(args).scratch_bytes;
+}
+
+}  // namespace tilefit::inline v0::gpu

@@ -7,7 +7,11 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <string_view>
 #include <type_traits>
+
+#include "../launch_options.hpp"
 
 namespace tilefit::inline v0::device {
 
@@ -36,11 +40,7 @@ __device__ inline void let_next_grid_start() noexcept {
 
 namespace tilefit::inline v0::cuda {
 
-struct launch_options {
-  /// The kernels may start while the one before them on the stream is still running (cudaGraph: a programmatic edge).
-  /// For kernels that call `wait_for_previous_grid`, as all of this library do. Ignored below compute capability 9.0.
-  bool overlap = false;
-};
+using gpu::launch_options;
 
 struct launch_geometry {
   dim3 grid = {1, 1, 1};
@@ -74,3 +74,20 @@ template <class... Parameters>
 }
 
 }  // namespace tilefit::inline v0::cuda
+
+namespace tilefit::inline v0::device {
+
+// What launches that are written once for all GPUs call. The same for AMD's: ../hip/launch_control.cuh.
+using stream_handle = cudaStream_t;
+using cuda::launch_geometry;
+using cuda::launch_kernel;
+inline constexpr std::string_view runtime_error_subject = "error of the CUDA runtime";
+
+/// Most blocks along x (CUDA C++ Programming Guide, "Compute Capabilities").
+constexpr std::int64_t most_blocks(int) noexcept { return INT32_MAX; }
+
+[[nodiscard]] inline cudaError_t enqueue_zeros(void* to, std::size_t bytes, cudaStream_t stream) noexcept {
+  return cudaMemsetAsync(to, 0, bytes, stream);
+}
+
+}  // namespace tilefit::inline v0::device

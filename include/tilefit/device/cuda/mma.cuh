@@ -125,4 +125,7 @@ __device__ inline float reciprocal(float x) noexcept {
   return result;
 }
 
+/// e^x to within 1 unit in the last place (CUDA C++ Programming Guide, "Mathematical Functions": expf).
+__device__ inline float exp(float x) noexcept { return expf(x); }
+
 }  // namespace tilefit::inline v0::device

@@ -92,6 +92,11 @@ __device__ __forceinline__ std::byte* shared_array() noexcept {
   return bytes;
 }
 
+/// Adds to a number in LDS that other threads add to as well. Orders nothing. ds_add_u32.
+__device__ __forceinline__ void add_to_shared(std::int32_t* sum, std::int32_t value) noexcept {
+  __hip_atomic_fetch_add(sum, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
+
 /// 4 or 16 bytes from LDS, aligned. ds_read_b32, ds_read_b128.
 __device__ __forceinline__ std::uint32_t read_word(const std::byte* from) noexcept {
   return *(lds_pointer<const std::uint32_t>)(from);

@@ -51,6 +51,9 @@ __device__ __forceinline__ float larger(float a, float b) noexcept { return a < 
 __device__ __forceinline__ float exp2(float x) noexcept { return __builtin_amdgcn_exp2f(x); }
 __device__ __forceinline__ float reciprocal(float x) noexcept { return __builtin_amdgcn_rcpf(x); }
 
+/// e^x, as the compiler takes it apart: v_exp_f32 of x * log2(e) in two parts.
+__device__ __forceinline__ float exp(float x) noexcept { return __builtin_elementwise_exp(x); }
+
 /// E2M1 codes times 2^(e8m0 - 127), rounded to X: eight of a word (low nibble first) at a time.
 #if defined(__gfx950__) || !defined(__HIP_DEVICE_COMPILE__)
 /// v_cvt_scalef32_pk_bf16_fp4 / _f16_fp4: of the float scale only the exponent counts, so that code 0 is 2^-127 and 255

@@ -78,6 +78,11 @@ __device__ __forceinline__ std::uint32_t count_arrival(std::uint32_t* counter, s
 
 /// What other CUs wrote, behind count_arrival, which leaves nothing old in L1.
 __device__ __forceinline__ float4 load_past_l1(const float4* from) noexcept { return *from; }
+/// The lanes of a wave see what the others did to LDS before: LDS takes a wave's operations in order. No instruction.
+__device__ __forceinline__ void meet_wave() noexcept {
+  __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+}
 
 /// 0 (normal) .. 3: which wave of a SIMD goes first. s_setprio.
 template <int Priority>

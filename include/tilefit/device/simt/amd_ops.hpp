@@ -87,9 +87,6 @@ inline void wait_loads(const simt::site& where = simt::site::current()) {
   simt::now.running->sync_warp(whole_wave, where);
 }
 inline void wait_lds() noexcept {}
-inline void meet_block(const simt::site& where = simt::site::current()) {
-  simt::now.running->barrier(0, 0, false, where);
-}
 
 // --- memory.cuh ---
 

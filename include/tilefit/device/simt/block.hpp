@@ -313,9 +313,10 @@ class block_run {
   /// Everything that kernel code looks at is about the running lane again.
   void enter() noexcept {
     threadIdx = {static_cast<unsigned>(current_), 0, 0};
-    blockIdx = {number_, 0, 0};
+    blockIdx = {number_ % geometry_.grid, number_ / geometry_.grid % geometry_.grid_y,
+                number_ / geometry_.grid / geometry_.grid_y};
     blockDim = {geometry_.block, 1, 1};
-    gridDim = {geometry_.grid, 1, 1};
+    gridDim = {geometry_.grid, geometry_.grid_y, geometry_.grid_z};
     const fiber& context = at(current_).context;
     now = {.running = host_, .stack = context.stack(), .stack_bytes = context.stack_bytes()};
   }

@@ -9,16 +9,12 @@
 #include "../../dtype.hpp"
 #include "cuda_models.hpp"
 #include "language.hpp"
+#include "launch_control.hpp"
 #include "machine.hpp"
 #include "numbers.hpp"
 #include "wave_ops.hpp"
 
 namespace tilefit::inline v0::device {
-
-// --- launch_control.cuh: grids run one after the other ---
-
-inline void wait_for_previous_grid() noexcept {}
-inline void let_next_grid_start() noexcept {}
 
 // --- copy.cuh ---
 

@@ -46,7 +46,7 @@ class executor final : public machine {
     options_ = options;
     std::mt19937_64 random(options.seed);
     std::mt19937_64* const shuffles = options.seed == 0 ? nullptr : &random;
-    std::vector<unsigned> numbers(geometry.grid);
+    std::vector<unsigned> numbers(std::size_t{geometry.grid} * geometry.grid_y * geometry.grid_z);
     std::iota(numbers.begin(), numbers.end(), 0u);
     if (shuffles != nullptr) std::shuffle(numbers.begin(), numbers.end(), random);
     const std::size_t buffers = memory_.size();
@@ -182,6 +182,16 @@ class executor final : public machine {
     }
     now = lane;
     return before;
+  }
+
+  void add(std::int32_t* sum, std::int32_t value) override {
+    const running_lane lane = std::exchange(now, {});
+    const auto at = reinterpret_cast<std::uintptr_t>(sum);
+    if (memory_zone* const zone = memory_.zone_at(at); zone == nullptr)
+      elsewhere(at, 4, true, "memory that was never given to the kernel");
+    else if (memory_.access(*zone, at, 4, true, true, block_->who(block_->current()), block_->faults(), true))
+      *sum += value;
+    now = lane;
   }
 
   void copy_async(std::uint32_t to, const void* from, int bytes) override {

@@ -29,6 +29,8 @@ struct grid_geometry {
   unsigned grid = 1;
   unsigned block = 32;
   std::size_t shared_bytes = 0;
+  unsigned grid_y = 1;
+  unsigned grid_z = 1;
 };
 
 /// What a run shows beside its faults.

@@ -35,6 +35,11 @@ struct alignas(8) uint2 {
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  constexpr explicit dim3(unsigned x_size, unsigned y_size = 1, unsigned z_size = 1) noexcept
+      : x(x_size), y(y_size), z(z_size) {}
+};
 constexpr float2 make_float2(float x, float y) noexcept { return {x, y}; }
 constexpr float4 make_float4(float x, float y, float z, float w) noexcept { return {x, y, z, w}; }
 constexpr uint2 make_uint2(unsigned x, unsigned y) noexcept { return {x, y}; }
@@ -90,6 +95,23 @@ inline void add_lanes(machine& m, void* const* arguments) {
     if (arguments[i] != nullptr) sum += static_cast<const exchange*>(arguments[i])->value;
   for (int i = 0; i < m.warp_size(); ++i)
     if (arguments[i] != nullptr) static_cast<exchange*>(arguments[i])->result = sum;
+}
+
+/// Every lane gets combine(... combine(lane 0, lane 1) ..., last lane). Combine has no members.
+template <class Combine>
+inline void combine_lanes(machine& m, void* const* arguments) {
+  std::uint32_t value = 0;
+  for (int i = 0; i < m.warp_size(); ++i) {
+    const auto mine = static_cast<std::uint32_t>(static_cast<const exchange*>(arguments[i])->value);
+    value = i == 0 ? mine : Combine{}(value, mine);
+  }
+  for (int i = 0; i < m.warp_size(); ++i) static_cast<exchange*>(arguments[i])->result = value;
+}
+template <class Combine>
+inline std::uint32_t combine_all(std::uint32_t value, Combine, const site& where) {
+  exchange mine{.value = value, .from = 0, .result = 0};
+  meet_all("a combination of all lanes", mine, combine_lanes<Combine>, where);
+  return static_cast<std::uint32_t>(mine.result);
 }
 
 template <class T>

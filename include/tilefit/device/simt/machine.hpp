@@ -87,6 +87,8 @@ class machine {
   virtual void access(const void* address, std::size_t bytes, bool stores, std::size_t alignment) = 0;
   /// Adds 1 to a counter, or sets it to 0 when it is `last`; the value before. `ordered`: acquire and release.
   virtual std::uint32_t count(std::uint32_t* counter, std::uint32_t last, bool ordered) = 0;
+  /// Adds to a number that other lanes add to as well. Orders nothing.
+  virtual void add(std::int32_t* sum, std::int32_t value) = 0;
 
   // --- asynchronous copies: they land no sooner than at the wait that covers them ---
 

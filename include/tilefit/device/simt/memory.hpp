@@ -46,6 +46,7 @@ struct byte_state {
   std::int16_t lane = nobody;  ///< of the last store; nobody = it was there before the grid
   bool written = true;
   bool under_way = false;  ///< an asynchronous copy may be writing it
+  bool added = false;      ///< the last store was an addition, which others do not disturb
 };
 
 /// Lists of lanes that read a byte since it was written. Lists share their tails, and bytes share lists.
@@ -182,9 +183,10 @@ class memory {
   }
 
   /// A load or store: adds what is wrong with it to `faults`, and remembers it. False when not all of it lies in the
-  /// buffer. `values`: never written bytes are a fault.
+  /// buffer. `values`: never written bytes are a fault of loads. `adds`: a store that is an addition as well, which
+  /// does not race with others.
   bool access(memory_zone& zone, std::uintptr_t address, std::size_t bytes, bool stores, bool values,
-              const accessor& who, fault_list& faults) {
+              const accessor& who, fault_list& faults, bool adds = false) {
     if (!inside(zone, address, bytes, stores, who, faults)) return false;
     const std::size_t offset = address - zone.begin;
     if (zone.use == memory_use::input) {
@@ -194,7 +196,7 @@ class memory {
     bool said = false;  // one fault for an access is enough
     for (std::size_t i = offset; i < offset + bytes; ++i) {
       byte_state& state = zone.states[i];
-      if (!said) said = check(zone, state, i, bytes, stores, values, who, faults);
+      if (!said) said = check(zone, state, i, bytes, stores, values, who, faults, adds);
       if (stores) {
         state.block = who.block;
         state.clock = who.time->clock;
@@ -202,6 +204,7 @@ class memory {
         state.readers = 0;
         state.written = true;
         state.under_way = false;
+        state.added = adds;
       } else {
         state.readers = readers_.add(state.readers, who);
       }
@@ -258,7 +261,7 @@ class memory {
   static constexpr unsigned char guard = 0xA5;
 
   bool check(const memory_zone& zone, const byte_state& state, std::size_t byte, std::size_t bytes, bool stores,
-             bool values, const accessor& who, fault_list& faults) const {
+             bool values, const accessor& who, fault_list& faults, bool adds) const {
     const auto race = [&](std::uint32_t block, int lane, bool other_stores) {
       fault found = describe(fault_kind::race, zone, byte, bytes, stores, who);
       found.other = {block, lane};
@@ -270,12 +273,12 @@ class memory {
       faults.add(describe(fault_kind::copy_under_way, zone, byte, bytes, stores, who));
       return true;
     }
-    if (!stores && values && !state.written) {
+    if ((!stores || adds) && values && !state.written) {
       faults.add(describe(fault_kind::never_written, zone, byte, bytes, stores, who));
       return true;
     }
     const bool any_block = zone.use == memory_use::flags;
-    if (state.lane != byte_state::nobody && !(any_block && state.block != who.block) &&
+    if (state.lane != byte_state::nobody && !(any_block && state.block != who.block) && !(adds && state.added) &&
         !who.time->knows(who.block, who.lane, state.block, state.lane, state.clock))
       return race(state.block, state.lane, true);
     if (!stores) return false;

@@ -44,6 +44,7 @@ inline std::uint32_t high_twice(std::uint32_t pair) noexcept { return (pair & 0x
 inline float smaller(float a, float b) noexcept { return a != a ? a : b != b ? b : a < b ? a : b; }
 inline float larger(float a, float b) noexcept { return a != a ? a : b != b ? b : a > b ? a : b; }
 inline float exp2(float x) noexcept { return std::exp2(x); }
+inline float exp(float x) noexcept { return std::exp(x); }
 inline float reciprocal(float x) noexcept { return 1.0f / x; }
 
 }  // namespace tilefit::inline v0::device

@@ -17,8 +17,14 @@ inline constexpr int wave_lanes = TILEFIT_SIMT_LANES;
 static_assert(wave_lanes == 32 || wave_lanes == 64);
 inline constexpr std::uint64_t whole_wave = wave_lanes == 64 ? ~std::uint64_t{0} : 0xFFFF'FFFFu;
 
+using lane_mask = std::uint64_t;
+
 inline unsigned thread_of_block() noexcept { return threadIdx.x; }
+inline unsigned threads_of_block() noexcept { return blockDim.x; }
 inline unsigned block_of_grid() noexcept { return blockIdx.x; }
+inline unsigned block_y_of_grid() noexcept { return blockIdx.y; }
+inline unsigned block_z_of_grid() noexcept { return blockIdx.z; }
+inline unsigned blocks_of_grid() noexcept { return gridDim.x; }
 inline unsigned lane_of_wave() noexcept { return threadIdx.x % static_cast<unsigned>(wave_lanes); }
 
 template <class T>
@@ -47,6 +53,42 @@ template <int Mask>
 inline std::int32_t value_of_neighbour(std::int32_t value, const simt::site& where = simt::site::current()) {
   return simt::take_from("a shuffle", whole_wave, value, static_cast<int>(lane_of_wave()) ^ Mask, where);
 }
+/// Of all lanes that are told apart by the lower `Bits` bits: those like this one.
+template <int Bits>
+inline lane_mask lanes_alike(std::int32_t value, const simt::site& where = simt::site::current()) {
+  lane_mask alike = whole_wave;
+  for (int bit = 0; bit < Bits; ++bit) {
+    const bool mine = (value >> bit & 1) != 0;
+    const lane_mask set = simt::ballot(whole_wave, mine, where);
+    alike &= mine ? set : ~set;
+  }
+  return alike;
+}
+inline int count_lanes(lane_mask lanes) noexcept { return std::popcount(lanes); }
+inline int count_lanes_below(lane_mask lanes) noexcept {
+  return std::popcount(lanes & ((lane_mask{1} << lane_of_wave()) - 1));
+}
+inline std::uint32_t sum_of_lanes(std::uint32_t value, const simt::site& where = simt::site::current()) {
+  return simt::combine_all(
+      value, [](std::uint32_t a, std::uint32_t b) { return a + b; }, where);
+}
+inline std::uint32_t largest_of_lanes(std::uint32_t value, const simt::site& where = simt::site::current()) {
+  return simt::combine_all(
+      value, [](std::uint32_t a, std::uint32_t b) { return a < b ? b : a; }, where);
+}
+inline std::uint32_t smallest_of_lanes(std::uint32_t value, const simt::site& where = simt::site::current()) {
+  return simt::combine_all(
+      value, [](std::uint32_t a, std::uint32_t b) { return a < b ? a : b; }, where);
+}
+
+inline void meet_block(const simt::site& where = simt::site::current()) {
+  simt::now.running->barrier(0, 0, false, where);
+}
+inline void meet_wave(const simt::site& where = simt::site::current()) {
+  simt::now.running->sync_warp(whole_wave, where);
+}
+inline void add_to_shared(std::int32_t* sum, std::int32_t value) { simt::now.running->add(sum, value); }
+
 /// Sum over each row of 16 lanes, in all of them; the order of additions is that of rotations by 8, 4, 2, 1.
 inline float sum_of_16_lanes(float value, const simt::site& where = simt::site::current()) {
   const int lane = static_cast<int>(lane_of_wave());

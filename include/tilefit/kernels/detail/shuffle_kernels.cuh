@@ -1,86 +1,47 @@
 // L5: weights between rows and the atoms of weight_layout::mma_m16k64, on a device.
 // Knows: which lane reads and writes which bytes. Must not know: how a launch is checked (shuffle_weights.cuh).
+// Groups of 32 lanes work by themselves, in waves of 64 too.
 // A warp has a row of atoms (16 rows of W), a block the four of a group of 64 rows, up to eight atoms along K. Every
 // row is read (or written) in whole 32-byte sectors, every atom in whole 544-byte pieces.
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <cstdint>
 
 #include "../../detail/math.hpp"
-#include "../../device/cuda/launch_control.cuh"
+#include "../../device/ops.cuh"
 #include "../../weight_layout.hpp"
 #include "../../weights.hpp"
 #include "mma_words.hpp"
+#include "shuffle_words.cuh"
 
 namespace tilefit::inline v0::detail {
-
-/// The widest loads and stores that the addresses of a launch allow.
-enum class access_width : std::uint8_t {
-  vector,  ///< 8 bytes in rows (their pointer is a multiple of 8), 16 bytes in atoms (a multiple of 16)
-  word,    ///< 4 bytes (both are multiples of 4)
-  byte,
-};
 
 inline constexpr int shuffle_threads = 128;      ///< four warps: the row atoms of a group
 inline constexpr int shuffle_atoms = 8;          ///< along K, of a block; 16 scales of each row
 inline constexpr int shuffle_atoms_at_once = 4;  ///< in registers: this many loads are in flight
 inline constexpr weight_atom mma_atom = atom_of(weight_layout::mma_m16k64);
 inline constexpr int next_mma_atom = mma_atom.bytes * (weight_atom::group_rows / weight_atom::rows);  ///< along K
-inline constexpr std::uint8_t neutral_scale = 127;
-
-template <access_width Width, int Words>
-__device__ inline void load_words(const std::uint8_t* from, std::uint32_t (&words)[Words]) noexcept {
-  static_assert(Words == 2 || Words == 4);
-  if constexpr (Width == access_width::vector && Words == 2) {
-    const uint2 pair = *reinterpret_cast<const uint2*>(from);
-    words[0] = pair.x, words[1] = pair.y;
-  } else if constexpr (Width == access_width::vector) {
-    const uint4 all = *reinterpret_cast<const uint4*>(from);
-    words[0] = all.x, words[1] = all.y, words[2] = all.z, words[3] = all.w;
-  } else {
-#pragma unroll
-    for (int i = 0; i < Words; ++i)
-      words[i] =
-          Width == access_width::word ? reinterpret_cast<const std::uint32_t*>(from)[i] : load_word(from + 4 * i);
-  }
-}
-
-template <access_width Width, int Words>
-__device__ inline void store_words(std::uint8_t* to, const std::uint32_t (&words)[Words]) noexcept {
-  static_assert(Words == 2 || Words == 4);
-  if constexpr (Width == access_width::vector && Words == 2) {
-    *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
-  } else if constexpr (Width == access_width::vector) {
-    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
-  } else {
-#pragma unroll
-    for (int i = 0; i < Words; ++i) {
-      if constexpr (Width == access_width::word)
-        reinterpret_cast<std::uint32_t*>(to)[i] = words[i];
-      else
-        store_word(to + 4 * i, words[i]);
-    }
-  }
-}
 
 /// Among the lanes 4 i .. 4 i + 3: words[j] of lane 4 i + b becomes words[b] of lane 4 i + j. All lanes take part.
-__device__ inline void transpose_quad(std::uint32_t (&words)[4], int lane) noexcept {
+template <int Distance>
+__device__ inline void exchange_in_quad(std::uint32_t (&words)[4], int lane) noexcept {
+  const bool upper = (lane & Distance) != 0;
 #pragma unroll
-  for (int distance = 1; distance <= 2; distance *= 2) {
-    const bool upper = (lane & distance) != 0;
-#pragma unroll
-    for (int low = 0; low < 4; ++low) {
-      if ((low & distance) != 0) continue;
-      const int high = low + distance;
-      const std::uint32_t other = __shfl_xor_sync(0xFFFF'FFFFu, upper ? words[low] : words[high], distance);
-      if (upper)
-        words[low] = other;
-      else
-        words[high] = other;
-    }
+  for (int low = 0; low < 4; ++low) {
+    if ((low & Distance) != 0) continue;
+    const int high = low + Distance;
+    const std::uint32_t given = upper ? words[low] : words[high];
+    const auto other =
+        static_cast<std::uint32_t>(device::value_of_neighbour<Distance>(static_cast<std::int32_t>(given)));
+    if (upper)
+      words[low] = other;
+    else
+      words[high] = other;
   }
+}
+__device__ inline void transpose_quad(std::uint32_t (&words)[4], int lane) noexcept {
+  exchange_in_quad<1>(words, lane);
+  exchange_in_quad<2>(words, lane);
 }
 
 /// Between the codes of a lane, a word of plain order for each of the four steps of an atom, and its words of the atom.
@@ -109,10 +70,11 @@ struct atom_run {
 };
 __device__ inline atom_run run_of_warp(std::int64_t n, std::int64_t k) noexcept {
   atom_run run;
-  run.row = std::int64_t{blockIdx.y} * weight_atom::group_rows + threadIdx.x / 32 * weight_atom::rows;
-  run.source = blockIdx.z * n + run.row;
-  run.first_atom = std::int64_t{blockIdx.x} * shuffle_atoms;
-  run.packed = blockIdx.z * bytes_per_expert(weight_layout::mma_m16k64, n, k) +
+  run.row = std::int64_t{device::block_y_of_grid()} * weight_atom::group_rows +
+            device::thread_of_block() / 32 * weight_atom::rows;
+  run.source = device::block_z_of_grid() * n + run.row;
+  run.first_atom = std::int64_t{device::block_of_grid()} * shuffle_atoms;
+  run.packed = device::block_z_of_grid() * bytes_per_expert(weight_layout::mma_m16k64, n, k) +
                atom_offset(weight_layout::mma_m16k64, k, run.row, run.first_atom * mma_atom.k);
   run.atoms = static_cast<int>(min<std::int64_t>(shuffle_atoms, ceil_div(k, mma_atom.k) - run.first_atom));
   return run;
@@ -122,8 +84,12 @@ __device__ inline atom_run run_of_warp(std::int64_t n, std::int64_t k) noexcept 
 template <access_width Width>
 __global__ void __launch_bounds__(shuffle_threads)
     pack_rows(weight_source from, weight_storage to, std::int64_t n, std::int64_t k) {
-  __shared__ std::uint8_t scales[shuffle_threads / 32][weight_atom::rows][2 * shuffle_atoms + 4];  // + 4: other banks
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  constexpr int scale_row = 2 * shuffle_atoms + 4;  // + 4: other banks
+  constexpr int scale_bytes = weight_atom::rows * scale_row;
+  const int lane = static_cast<int>(device::thread_of_block() % 32);
+  auto* const scales =
+      reinterpret_cast<std::uint8_t*>(device::shared_array<shuffle_threads / 32 * scale_bytes, 0, 4>()) +
+      device::thread_of_block() / 32 * scale_bytes;  // of this warp
   const atom_run run = run_of_warp(n, k);
   const bool inside = run.row < n;
   const std::int64_t blocks = k / 32;
@@ -137,8 +103,8 @@ __global__ void __launch_bounds__(shuffle_threads)
   for (int i = 0; i < weight_atom::rows / 2; ++i)
     some[i] = inside && block < blocks ? from.scales[(run.source + 2 * i + lane / 16) * blocks + block] : neutral_scale;
 #pragma unroll
-  for (int i = 0; i < weight_atom::rows / 2; ++i) scales[warp][2 * i + lane / 16][lane % 16] = some[i];
-  __syncwarp();
+  for (int i = 0; i < weight_atom::rows / 2; ++i) scales[(2 * i + lane / 16) * scale_row + lane % 16] = some[i];
+  device::meet_wave();
 
   // Lane 4 i + j has step j of an atom in rows 2 i and 2 i + 1, and gives the four lanes their codes of it.
   const std::int64_t first_column = run.first_atom * mma_atom.k + 16 * (lane % 4);
@@ -160,7 +126,7 @@ __global__ void __launch_bounds__(shuffle_threads)
       mma_words_of_steps(codes.lane);
       std::uint8_t* const atom = to.values + run.packed + (first + u) * next_mma_atom;
       store_words<Width>(atom + 16 * lane, codes.lane);
-      atom[mma_atom.value_bytes + lane] = scales[warp][lane / 2][2 * (first + u) + lane % 2];
+      atom[mma_atom.value_bytes + lane] = scales[lane / 2 * scale_row + 2 * (first + u) + lane % 2];
     }
   }
 }
@@ -169,7 +135,7 @@ __global__ void __launch_bounds__(shuffle_threads)
 template <access_width Width>
 __global__ void __launch_bounds__(shuffle_threads)
     unpack_rows(weight_source from, weight_storage to, std::int64_t n, std::int64_t k) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int lane = static_cast<int>(device::thread_of_block() % 32);
   const atom_run run = run_of_warp(n, k);
   const std::int64_t blocks = k / 32;
   device::let_next_grid_start();
@@ -215,10 +181,10 @@ template <access_width Width>
 __global__ void __launch_bounds__(shuffle_threads)
     pack_columns(weight_source from, weight_storage to, std::int64_t n, std::int64_t k) {
   constexpr int at_once = 2;
-  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int lane = static_cast<int>(device::thread_of_block() % 32);
   const atom_run run = run_of_warp(n, k);
   const bool inside = run.row < n;
-  const std::int64_t expert = blockIdx.z;
+  const std::int64_t expert = device::block_z_of_grid();
   device::let_next_grid_start();
   device::wait_for_previous_grid();
 

@@ -1,22 +1,18 @@
-// L5: one warp chooses the experts of one token.
+// L5: one wave (warp) chooses the experts of one token.
 // Knows: how `choose_experts` (routing.hpp) orders logits, and lanes. Must not know: blocks, where results go.
-// Expert e belongs to lane e % 32. Logits are compared as unsigned keys, so the order does not depend on how the
-// compiler treats NaN, signed zeros or subnormals.
+// Expert e belongs to lane e % wave_lanes. Logits are compared as unsigned keys, so the order does not depend on how
+// the compiler treats NaN, signed zeros or subnormals.
 #pragma once
-
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
 
 #include <cstdint>
 
 #include "../../detail/bits.hpp"
+#include "../../device/ops.cuh"
 #include "../../dtype.hpp"
 #include "../../float_formats.hpp"
 #include "../routing_args.hpp"
 
 namespace tilefit::inline v0::detail {
-
-inline constexpr unsigned full_warp = 0xFFFF'FFFFu;
 
 inline constexpr std::uint32_t no_logit_key = 0;   ///< no expert here, or one that is chosen already
 inline constexpr std::uint32_t nan_logit_key = 1;  ///< below every number; -infinity is 0x007F'FFFF
@@ -34,31 +30,39 @@ TILEFIT_HD constexpr float logit_of_key(std::uint32_t key) noexcept {
   return float_of_bits((key >> 31) != 0 ? key ^ 0x8000'0000u : ~key);
 }
 
-/// Keys of the experts of this lane: keys[i] is expert lane + 32 i. PerLane * 32 >= experts.
+/// Keys of the experts of this lane: keys[i] is expert lane + wave_lanes * i. PerLane * wave_lanes >= experts.
 template <int PerLane>
-__device__ inline void load_logit_keys(const cuda::router_logits& logits, std::int64_t token, int experts, int lane,
+__device__ inline void load_logit_keys(const gpu::router_logits& logits, std::int64_t token, int experts, int lane,
                                        std::uint32_t (&keys)[PerLane]) noexcept {
+  constexpr int lanes = device::wave_lanes;
   const std::int64_t first = token * logits.row_stride + lane;
   const int left = experts - lane;
   const auto read = [&](auto load) {
     float values[PerLane];
 #pragma unroll
-    for (int i = 0; i < PerLane; ++i) values[i] = 32 * i < left ? load(first + 32 * i) : 0.0f;
+    for (int i = 0; i < PerLane; ++i) values[i] = lanes * i < left ? load(first + lanes * i) : 0.0f;
 #pragma unroll
-    for (int i = 0; i < PerLane; ++i) keys[i] = 32 * i < left ? key_of_logit(values[i]) : no_logit_key;
+    for (int i = 0; i < PerLane; ++i) keys[i] = lanes * i < left ? key_of_logit(values[i]) : no_logit_key;
   };
   switch (logits.type) {
     case dtype::bf16:
       read([&](std::int64_t at) { return bf16_to_float(static_cast<const std::uint16_t*>(logits.data)[at]); });
       break;
     case dtype::fp16:
-      read([&](std::int64_t at) { return __half2float(static_cast<const __half*>(logits.data)[at]); });
+      read([&](std::int64_t at) {
+        return device::low_of_pair<dtype::fp16>(static_cast<const std::uint16_t*>(logits.data)[at]);
+      });
       break;
     default: read([&](std::int64_t at) { return static_cast<const float*>(logits.data)[at]; });
   }
 }
 
-/// What lane j of a warp knows about choice j.
+template <int Mask>
+__device__ inline float value_of_neighbour(float value) noexcept {
+  return float_of_signed(device::value_of_neighbour<Mask>(signed_bits(value)));
+}
+
+/// What lane j of a wave knows about choice j.
 struct chosen_expert {
   int expert = 0;
   float weight = 0.0f;
@@ -74,23 +78,24 @@ __device__ inline lane_best best_of_lane(const std::uint32_t (&keys)[PerLane], i
   lane_best best{keys[0], lane};
 #pragma unroll
   for (int i = 1; i < PerLane; ++i)
-    if (keys[i] > best.key) best = {keys[i], lane + 32 * i};
+    if (keys[i] > best.key) best = {keys[i], lane + device::wave_lanes * i};
   return best;
 }
 
 /// Choice j, in the order of `choose_experts`, into lane j < topk, with its softmax weight in fp32. Every lane of the
-/// warp takes part. Uses up the keys.
+/// wave takes part. Uses up the keys.
 /// The weights are a function of the chosen logits alone: the same ones in every kernel, for every number of tokens.
-/// Against arithmetic in double they are off by a few units of 2^-24 of the sum (expf: 1 unit in the last place, CUDA
-/// C++ Programming Guide, "Mathematical Functions"; the sum: at most five additions deep).
+/// Against arithmetic in double they are off by a few units of 2^-24 of the sum (device::exp: about 1 unit in the
+/// last place; the sum: at most five additions deep).
 template <int PerLane>
-__device__ inline chosen_expert choose_by_warp(std::uint32_t (&keys)[PerLane], int topk, int lane) noexcept {
+__device__ inline chosen_expert choose_by_wave(std::uint32_t (&keys)[PerLane], int topk, int lane) noexcept {
   chosen_expert mine;
   std::uint32_t my_key = nan_logit_key;
   lane_best best = best_of_lane(keys, lane);
   for (int j = 0; j < topk; ++j) {
-    const std::uint32_t highest = __reduce_max_sync(full_warp, best.key);
-    const int expert = __reduce_min_sync(full_warp, best.key == highest ? best.expert : most_routed_experts);
+    const std::uint32_t highest = device::largest_of_lanes(best.key);
+    const auto candidate = static_cast<std::uint32_t>(best.key == highest ? best.expert : most_routed_experts);
+    const auto expert = static_cast<int>(device::smallest_of_lanes(candidate));
     if (lane == j) {
       mine.expert = expert;
       my_key = highest;
@@ -98,18 +103,22 @@ __device__ inline chosen_expert choose_by_warp(std::uint32_t (&keys)[PerLane], i
     if (best.expert == expert) {  // in the one lane that holds it
 #pragma unroll
       for (int i = 0; i < PerLane; ++i)
-        if (lane + 32 * i == expert) keys[i] = no_logit_key;
+        if (lane + device::wave_lanes * i == expert) keys[i] = no_logit_key;
       best = best_of_lane(keys, lane);
     }
   }
 
-  const std::uint32_t top_key = __shfl_sync(full_warp, my_key, 0);
+  const auto top_key = static_cast<std::uint32_t>(device::value_of_lane(static_cast<std::int32_t>(my_key), 0));
   const float top = logit_of_key(top_key);
   float part = 0.0f;  // NaN among numbers, and lanes without a choice
-  if (lane < topk && my_key != nan_logit_key) part = my_key == top_key ? 1.0f : expf(logit_of_key(my_key) - top);
+  if (lane < topk && my_key != nan_logit_key) part = my_key == top_key ? 1.0f : device::exp(logit_of_key(my_key) - top);
+  // Choices are in the first 32 lanes, which is all that a larger wave adds up.
   float sum = part;
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(full_warp, sum, distance);
+  sum += value_of_neighbour<16>(sum);
+  sum += value_of_neighbour<8>(sum);
+  sum += value_of_neighbour<4>(sum);
+  sum += value_of_neighbour<2>(sum);
+  sum += value_of_neighbour<1>(sum);
   mine.weight = top_key == nan_logit_key ? top : part / sum;
   return mine;
 }
