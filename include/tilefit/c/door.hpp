@@ -1,6 +1,6 @@
 // L6: the calls of the C door, defined. Included once in a program, by c.h where TILEFIT_C_IMPLEMENTATION is set.
 // Knows: in which order arguments are read, what a call answers when they cannot be.
-// Must not know: which device computes, beyond its name: on_cpu.hpp, on_cuda.cuh and on_hip.cuh do.
+// Must not know: which device computes, beyond its name: on_cpu.hpp and on_gpu.cuh do.
 #pragma once
 
 #include <cstddef>
@@ -16,20 +16,16 @@
 #include "arguments.hpp"
 #include "structs.hpp"
 #include "types.h"
-#if defined(__CUDACC__)
-#include "on_cuda.cuh"
-#elif defined(__HIP__)
-#include "on_hip.cuh"
+#if defined(__CUDACC__) || defined(__HIP__)
+#include "on_gpu.cuh"
 #else
 #include "on_cpu.hpp"
 #endif
 
 namespace tilefit::inline v0::detail {
 
-#if defined(__CUDACC__)
-using c_device = c_on_cuda;
-#elif defined(__HIP__)
-using c_device = c_on_hip;
+#if defined(__CUDACC__) || defined(__HIP__)
+using c_device = c_on_gpu;
 #else
 using c_device = c_on_cpu;
 #endif
