@@ -3,6 +3,8 @@
 // Must not know: which device computes, beyond its name: on_cpu.hpp and on_gpu.cuh do.
 #pragma once
 
+#include "../detail/config.hpp"
+// Before fmt.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
