@@ -16,6 +16,8 @@ int main(int argc, char** argv) try {
   int exit_code = bench::exit_ok;
   bench::add_run(app, exit_code);
   bench::add_select(app, exit_code);
+  bench::add_static(app, exit_code);
+  bench::add_verify(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
