@@ -18,9 +18,9 @@ class App;
 namespace tilefit::inline v0::bench {
 
 inline constexpr int exit_ok = 0;
-inline constexpr int exit_failed = 1;      ///< the work was done and something is wrong
-inline constexpr int exit_bad_input = 2;   ///< a word, number or file cannot be used; nothing was done
-inline constexpr int exit_no_device = 77;  ///< there is no GPU, or no code for it in this program: nothing was done
+inline constexpr int exit_failed = 1;        ///< the work was done and something is wrong
+inline constexpr int exit_bad_input = 2;     ///< a word, number or file cannot be used; nothing was done
+inline constexpr int exit_unavailable = 77;  ///< this machine lacks what it takes: a device, a tool, a built file
 
 /// Prints "tilefit-bench: <sentence>" to standard error, on one line whatever the input holds.
 int bad_input(std::string_view sentence);
@@ -60,7 +60,9 @@ void add_explain(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_select(CLI::App& app, int& exit_code);
+void add_static(CLI::App& app, int& exit_code);
 void add_sweep(CLI::App& app, int& exit_code);
 void add_tune(CLI::App& app, int& exit_code);
+void add_verify(CLI::App& app, int& exit_code);
 
 }  // namespace tilefit::inline v0::bench

@@ -18,8 +18,10 @@ int main(int argc, char** argv) try {
   bench::add_report(app, exit_code);
   bench::add_run(app, exit_code);
   bench::add_select(app, exit_code);
+  bench::add_static(app, exit_code);
   bench::add_sweep(app, exit_code);
   bench::add_tune(app, exit_code);
+  bench::add_verify(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -113,7 +113,7 @@ int run_sweep(const options_of_sweep& options) {
   const std::unique_ptr<gpu_sweeper> on = open_gpu(options.kernels == "generic", why_not);
   if (on == nullptr) {
     bad_input(why_not);
-    return exit_no_device;
+    return exit_unavailable;
   }
 
   const gpu_facts& facts = on->facts();

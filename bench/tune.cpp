@@ -99,7 +99,7 @@ int run_tune(const tune_options& options) {
   const std::unique_ptr<gpu_sweeper> on = open_gpu(false, why_not);
   if (on == nullptr) {
     bad_input(why_not);
-    return exit_no_device;
+    return exit_unavailable;
   }
 
   std::vector<std::unique_ptr<layer_times>> layers;

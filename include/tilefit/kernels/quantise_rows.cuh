@@ -211,7 +211,7 @@ quantise_kernel quantise_kernel_from(const quantise_args& args) noexcept {
 }
 
 /// The kernel for arguments that refuse_quantise has nothing against.
-inline quantise_kernel quantise_kernel_for(const quantise_args& args) noexcept {
+TILEFIT_ALWAYS_INLINE quantise_kernel quantise_kernel_for(const quantise_args& args) noexcept {
   if (args.x.type == dtype::fp32) return quantise_kernel_from<dtype::fp32>(args);
   return args.x.type == dtype::bf16 ? quantise_kernel_from<dtype::bf16>(args) : quantise_kernel_from<dtype::fp16>(args);
 }

@@ -84,7 +84,7 @@ using cuda::launch_kernel;
 inline constexpr std::string_view runtime_error_subject = "error of the CUDA runtime";
 
 /// Most blocks along x (CUDA C++ Programming Guide, "Compute Capabilities").
-constexpr std::int64_t most_blocks(int) noexcept { return INT32_MAX; }
+TILEFIT_ALWAYS_INLINE constexpr std::int64_t most_blocks(int) noexcept { return INT32_MAX; }
 
 [[nodiscard]] inline cudaError_t enqueue_zeros(void* to, std::size_t bytes, cudaStream_t stream) noexcept {
   return cudaMemsetAsync(to, 0, bytes, stream);

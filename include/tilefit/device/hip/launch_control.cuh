@@ -21,7 +21,7 @@ using stream_handle = hipStream_t;
 inline constexpr std::string_view runtime_error_subject = "error of the HIP runtime";
 
 /// Most blocks along x: HIP counts threads of a grid in 32 bits.
-constexpr std::int64_t most_blocks(int threads) noexcept { return INT32_MAX / threads; }
+TILEFIT_ALWAYS_INLINE constexpr std::int64_t most_blocks(int threads) noexcept { return INT32_MAX / threads; }
 
 struct launch_geometry {
   dim3 grid = dim3(1);
