@@ -3,6 +3,7 @@
 // Must not know: kernels, arguments.
 #pragma once
 
+#include "../detail/config.hpp"
 #include "../device/ops.cuh"
 #include "../launch_status.hpp"
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "../detail/bits.hpp"
+#include "../detail/config.hpp"
 #include "../detail/math.hpp"
 #include "../device/ops.cuh"
 #include "../dtype.hpp"

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "../../detail/config.hpp"
 #include "../launch_options.hpp"
 
 namespace tilefit::inline v0::device {
