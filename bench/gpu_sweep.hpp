@@ -49,20 +49,22 @@ struct matmul_times {
   tile_time choice;
   std::vector<tile_time> all;  ///< with all_tiles
 
+  /// The chosen flags as they were measured among all tiles, at the same time as those: what the device does meanwhile
+  /// changes times. As they were measured before where they are not among them.
+  const tile_time& choice_among_all() const {
+    for (const tile_time& each : all)
+      if (each.fault.empty() && each.in_full && each.flags == choice.flags) return each;
+    return choice;
+  }
+  double time_of_choice() const { return choice_among_all().time.median; }
+
   /// The fastest, the choice included, of those that were timed in full; null without all_tiles.
   const tile_time* best() const {
     if (all.empty() || !choice.fault.empty()) return nullptr;
-    const tile_time* found = &choice;
+    const tile_time* found = &choice_among_all();
     for (const tile_time& each : all)
       if (each.fault.empty() && each.in_full && each.time.median < found->time.median) found = &each;
     return found;
-  }
-  /// The chosen flags as they were measured among the others, at the same time: what the device does meanwhile changes
-  /// times. Before the others where they are not part of them.
-  double time_of_choice() const {
-    for (const tile_time& each : all)
-      if (each.fault.empty() && each.in_full && each.flags == choice.flags) return each.time.median;
-    return choice.time.median;
   }
 };
 

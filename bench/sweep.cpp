@@ -120,8 +120,9 @@ int run_sweep(const options_of_sweep& options) {
   const rate_ceilings rates = options.ceilings ? on->ceilings() : rate_ceilings{};
   nlohmann::ordered_json file = json_head(facts, rates, options.how.repeats);
   if (!options.json) {
-    fmt::print("{}, {} SMs, driver {}, toolkit {}, {} kernels, medians of {} replays\n", facts.device,
-               facts.multiprocessors, facts.driver, facts.toolkit, facts.catalogue.size(), options.how.repeats);
+    fmt::print("{}, {} SMs, driver for CUDA {}, toolkit {}, {} kernels, medians of {} replays\n", facts.device,
+               facts.multiprocessors, cuda_version(facts.driver), cuda_version(facts.toolkit), facts.catalogue.size(),
+               options.how.repeats);
     fmt::print("copy {:.0f} GB/s (read + written), read {:.0f} GB/s, BF16 product {:.0f} TFLOP/s ({})\n",
                rates.copy_gbps, rates.read_gbps, rates.gemm_tflops,
                rates.gemm_source.empty() ? "not measured" : rates.gemm_source);

@@ -130,8 +130,8 @@ void draw_roofline(svg& out, const sweep_file& sweep, const std::vector<std::str
     out.path({{on.x(start), on.y(memory(start))}, {on.x(corner), on.y(math)}, {on.x(on.x_to), on.y(math)}},
              ceiling_style);
     out.text(on.x(on.x_to) - 4, on.y(math) - 6, fmt::format("BF16 GEMM {:.0f} TFLOP/s", math), "text-anchor=\"end\"");
-    out.text(on.x(start * 1.3), on.y(memory(start * 1.3)) - 16,
-             fmt::format("reads {:.0f} GB/s", sweep.rates.read_gbps));
+    const double middle = std::sqrt(start * corner);
+    out.text(on.x(middle) + 14, on.y(memory(middle)) + 14, fmt::format("reads {:.0f} GB/s", sweep.rates.read_gbps));
   }
   for (const sweep_row& row : sweep.rows) {
     const auto place = std::find(models.begin(), models.end(), row.model) - models.begin();
@@ -154,7 +154,7 @@ void draw_ratios(svg& out, const sweep_file& sweep, const std::vector<std::strin
   for (double tick = 0; tick <= on.y_to + 0.01; tick += on.y_to > 6 ? 2 : 1) ratios.push_back(tick);
   frame(out, on, "Time over the floor", "tokens", "measured / floor", powers(4, on.x_from, on.x_to), ratios);
   out.line(on.left, on.y(1), on.left + on.width, on.y(1), ceiling_style);
-  double legend = on.top + 14;
+  double legend = on.left - 40;
   for (std::size_t i = 0; i < models.size(); ++i) {
     const std::string_view colour = colours[i % 6];
     std::vector<std::pair<double, double>> ours, theirs;
@@ -169,15 +169,13 @@ void draw_ratios(svg& out, const sweep_file& sweep, const std::vector<std::strin
     }
     out.path(ours, fmt::format("stroke=\"{}\" stroke-width=\"1.6\"", colour));
     out.path(theirs, fmt::format("stroke=\"{}\" stroke-width=\"1.4\" stroke-dasharray=\"5 4\"", colour));
-    const double x = on.left + on.width - 190;
-    out.line(x, legend - 4, x + 24, legend - 4, fmt::format("stroke=\"{}\" stroke-width=\"2\"", colour));
-    out.text(x + 30, legend, models[i]);
-    legend += 17;
-    if (theirs.empty()) continue;
-    out.line(x, legend - 4, x + 24, legend - 4,
-             fmt::format("stroke=\"{}\" stroke-width=\"2\" stroke-dasharray=\"5 4\"", colour));
-    out.text(x + 30, legend, models[i] + ", Triton");
-    legend += 17;
+    const auto entry = [&](std::string_view words, std::string_view dashes) {
+      out.line(legend, 404, legend + 24, 404, fmt::format("stroke=\"{}\" stroke-width=\"2\" {}", colour, dashes));
+      out.text(legend + 29, 408, words);
+      legend += 42 + 6.6 * static_cast<double>(words.size());
+    };
+    entry(models[i], "");
+    if (!theirs.empty()) entry(models[i] + ", Triton", "stroke-dasharray=\"5 4\"");
   }
 }
 
@@ -196,7 +194,7 @@ std::string draw_sweep(const sweep_file& sweep) {
                   "the BF16 GEMM rate of the same run.",
                   sweep.device, sweep.date),
       "font-size=\"11\" fill=\"#57606a\"");
-  return out.whole(1000, 430);
+  return out.whole(1000, 450);
 }
 
 }  // namespace tilefit::inline v0::bench

@@ -121,6 +121,8 @@ std::string date_now() {
   return text;
 }
 
+std::string cuda_version(int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); }
+
 json json_head(const gpu_facts& facts, const rate_ceilings& rates, int repeats) {
   return {{"machine",
            {{"device", facts.device},

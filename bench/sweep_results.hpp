@@ -33,6 +33,8 @@ nlohmann::ordered_json json_of(const layer_times& times, const rate_ceilings& ra
 /// Head of a file of results: machine, ceilings, and an empty array of rows. `date`: now, UTC.
 nlohmann::ordered_json json_head(const gpu_facts& facts, const rate_ceilings& rates, int repeats);
 std::string date_now();
+/// "13.0" for 13000.
+std::string cuda_version(int number);
 
 /// What pictures and tables need of a row of a file.
 struct sweep_row {

@@ -45,22 +45,24 @@ struct tuned_matmul {
 };
 
 std::string flags_text(const opt_flags& f) {
+  constexpr const char* hints[] = {"normal", "evict_first", "evict_last"};
   return fmt::format(
       "{{.block_m = {}, .block_n = {}, .block_k = {}, .num_warps = {}, .num_stages = {}, .group_m = {}, .xcd_swizzle = "
-      "{}, .split_k = {}, .is_persistent = {}, .epilogue_subtile = {}}}",
+      "{}, .split_k = {}, .is_persistent = {}, .epilogue_subtile = {}, .idle_sms = {}, .waves_per_eu = {}, .w_cache = "
+      "tilefit::cache_hint::{}}}",
       f.block_m, f.block_n, f.block_k, f.num_warps, f.num_stages, f.group_m, f.xcd_swizzle, f.split_k, f.is_persistent,
-      f.epilogue_subtile);
+      f.epilogue_subtile, f.idle_sms, f.waves_per_eu, hints[static_cast<int>(f.w_cache)]);
 }
 
 std::string header_text(const tune_options& options, const gpu_facts& facts, const std::vector<tuned_matmul>& rows) {
   std::string text = fmt::format(
       "// Tuned tiles, written by tilefit-bench tune.\n"
-      "// Measured on {} ({} SMs, driver's CUDA {}, toolkit {}), {}, medians of {} replays with an empty L2; each row\n"
-      "// is at least {:g} % faster than what the engine chooses by itself.\n"
+      "// Measured on {} ({} SMs, driver for CUDA {}, toolkit {}), {}, medians of {} replays with\n"
+      "// an empty L2. Each row is at least {:g} % faster than what the engine chooses by itself.\n"
       "#pragma once\n\n#include <array>\n\n#include <tilefit/tuned.hpp>\n\n"
       "inline constexpr std::array<tilefit::tuned_row, {}> {}{{{{\n",
-      facts.device, facts.multiprocessors, facts.driver, facts.toolkit, date_now().substr(0, 10), options.how.repeats,
-      options.least_gain, rows.size(), options.name);
+      facts.device, facts.multiprocessors, cuda_version(facts.driver), cuda_version(facts.toolkit),
+      date_now().substr(0, 10), options.how.repeats, options.least_gain, rows.size(), options.name);
   for (const tuned_matmul& row : rows) {
     const model_shape& model = row.layer->model;
     const bool gate_up = row.which == 0;

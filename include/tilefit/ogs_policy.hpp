@@ -88,8 +88,7 @@ constexpr opt_flags cuda_tile(int m, int n, int k, int warps, int stages, int sp
 }
 
 /// A tile of the kernels for AMD's matrix cores. `stages`: of X in LDS, or pieces of K under way where waves share K;
-/// there so many
-/// blocks may share it too.
+/// there up to `split` blocks may share it too.
 constexpr opt_flags mfma_tile(int m, int n, int k, int stages, int dies, int split = 16) noexcept {
   opt_flags flags{.block_m = m, .block_n = n, .block_k = k, .num_warps = 4, .num_stages = stages, .xcd_swizzle = dies};
   if (waves_share_k(flags)) flags.split_k = split;

@@ -63,6 +63,11 @@ TEST_CASE("the best tile is one that was timed in full and ran") {
   REQUIRE(times.best() != nullptr);
   CHECK(times.best()->flags.block_m == 64);
   CHECK(times.time_of_choice() == 95);
+  times.all.back().time = summarise({110});  // later than the choice by itself, and beside the others
+  times.all[2].time = summarise({105});
+  CHECK(times.best()->flags.block_m == 64);
+  CHECK(times.time_of_choice() == 110);
+  CHECK(cuda_version(13000) == "13.0");
   times.choice.fault = "wrong";
   CHECK(times.best() == nullptr);
 }
