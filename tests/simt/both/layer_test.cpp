@@ -166,7 +166,9 @@ constexpr double most_error = 4e-3;
 TEST_CASE("simt layer: from logits, both golden layers", "[simt][golden]") {
   for (const char* const name : golden_names) {
     const bench::safetensors_file file = open_golden(name);
-    for (const matmul_kernel& kernel : kernels_of_layers()) {
+    const std::vector<matmul_kernel> kernels = kernels_of_layers();
+    for (const matmul_kernel& kernel : kernels) {
+      if (name != golden_names[0] && &kernel != kernels.data()) continue;  // the larger one takes long
       INFO(name << ", " << name_of(kernel.x) << ", block_m " << kernel.flags.block_m);
       whole_layer layer(file.contents, kernel, kernel.x);
       CHECK(layer.run(layer.args) == "");

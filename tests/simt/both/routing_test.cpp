@@ -166,8 +166,10 @@ TEST_CASE("simt routing: mistakes", "[simt]") {
     routing_case c;
     int tokens_per_block;
   };
-  for (const auto& [c, tokens_per_block] :
+  for (const mistaken& one :
        {mistaken{{.shape = {9, 128, 4}, .given = true}, 0}, mistaken{{.shape = {200, 900, 8}, .given = true}, 200}}) {
+    const routing_case& c = one.c;
+    const int tokens_per_block = one.tokens_per_block;
     INFO(text_of(c));
     watched_routing right(c);
     executor_stream stream(right.memory);
