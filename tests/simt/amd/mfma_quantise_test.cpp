@@ -96,7 +96,7 @@ void check_all(std::span<const matmul_kernel> all, dtype x, const case_spec& wan
 
 TEST_CASE("simt mfma: narrow Y, the same bytes as from FP32", "[simt]") {
   for (const dtype x : {dtype::bf16, dtype::fp8_e4m3, dtype::mxfp8, dtype::mxfp4})
-    for (const std::int64_t n : {64, 320, 352})
+    for (const std::int64_t n : {96, 320})  // FP8: also half a block of 32 columns
       check_all(gfx950_kernels(), x,
                 {.rows = {3, 0, 10}, .n = n, .k = 96, .scatter = n == 320, .gammas = n == 320, .seed = 2});
   check_all(gfx942_kernels(), dtype::bf16, {.rows = {9}, .n = 128, .k = 160, .gammas = true});
