@@ -1,5 +1,6 @@
 #include "tool.hpp"
 
+#include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,13 +31,13 @@ std::string find_tool(const std::string& given, const std::vector<std::string>& 
   }
   for (const std::string& name : given.empty() ? names : std::vector<std::string>{given}) {
     for (const std::string& folder : folders)
-      if (const std::string path = folder + '/' + name; runs(path)) return path;
+      if (const std::string path = fmt::format("{}/{}", folder, name); runs(path)) return path;
     constexpr int newest = 40, oldest = 20;  // LLVM knows gfx950 since 20; without a number it may be older
     for (int version = newest; version >= oldest; --version)
       for (const std::string& folder : where)
-        if (const std::string path = folder + '/' + name + '-' + std::to_string(version); runs(path)) return path;
+        if (const std::string path = fmt::format("{}/{}-{}", folder, name, version); runs(path)) return path;
     for (const std::string& folder : where)
-      if (const std::string path = folder + '/' + name; runs(path)) return path;
+      if (const std::string path = fmt::format("{}/{}", folder, name); runs(path)) return path;
   }
   return {};
 }
