@@ -105,8 +105,8 @@ struct mfma_tile {
   static constexpr int sums = row_tiles * token_tiles * tile * tile / 64;  ///< registers of a lane
   /// Waves of a SIMD that registers are left for: as many as there are blocks with room in LDS, but no more than leave
   /// a lane registers for its sums and for what is under way.
-  static constexpr bool spare_registers = arch_v<arch>.features.has(feature::fp4_convert) && x_bits != 8;
-  static constexpr int wished_waves = few_rows && row_tiles * token_tiles <= (spare_registers ? 4 : 2) ? 3 : 2;
+  static constexpr int tiles_of_three_waves = arch_v<arch>.features.has(feature::fp4_convert) ? 4 : 2;
+  static constexpr int wished_waves = few_rows && row_tiles * token_tiles <= tiles_of_three_waves ? 3 : 2;
   static constexpr int waves_per_simd =
       detail::min(wished_waves, blocks_per_sm(arch_v<arch>, plan.total_bytes(), threads));
 
