@@ -1,6 +1,7 @@
 #include <set>
 #include <string>
 #include <tilefit/dtype.hpp>
+#include <tilefit/launch_args.hpp>
 #include <tilefit/launch_status.hpp>
 #include <tilefit/status.hpp>
 
@@ -41,4 +42,19 @@ TEST_CASE("an error of the GPU's runtime has a code of its own, and its number")
   CHECK(status.reason.status == status.code);
   CHECK(status.reason.value == 209);
   CHECK_FALSE(succeeded(status.code));
+}
+
+TEST_CASE("a launch that finds no device passes the error on, unless there is nothing to do") {
+  const selection none = detail::no_choice(detail::answer_of_runtime(100, "error of the HIP runtime"));
+  CHECK(none.status == status_code::runtime_error);
+  const gpu::launch_status status = detail::answer_without_tile(none);
+  CHECK(status.code == status_code::runtime_error);
+  CHECK(status.native_error == 100);
+  CHECK(status.reason.subject == "error of the HIP runtime");
+  selection unfitting;
+  unfitting.status = status_code::no_fit;
+  CHECK(detail::answer_without_tile(unfitting).native_error == 0);
+
+  CHECK(detail::refuse_call({.m = 0, .n = 32, .k = 32}).status == status_code::empty);
+  CHECK(detail::refuse_call({.m = 1, .n = 32, .k = 32}).status == status_code::invalid_argument);
 }
