@@ -35,13 +35,14 @@ class quantised_store {
 
   __device__ __forceinline__ explicit quantised_store(const ogs_params& params) noexcept
       : args_(params.args),
-        fp4_(args_.y.type == dtype::mxfp4),
-        blocks_(has_block_scales(args_.y.type)),
+        y_(device::parameter_again(params).args.y),
+        fp4_(y_.type == dtype::mxfp4),
+        blocks_(has_block_scales(y_.type)),
         format_(fp4_ ? detail::e2m1_format::numbers() : detail::e4m3_format::numbers()),
         largest_(fp4_ ? 7 : 0x7E),
         bits_(fp4_ ? 4 : 8),
         emax_(fp4_ ? e2m1_emax : e4m3_emax),
-        scale_(blocks_ || args_.y.scale == nullptr ? 1.0f : *args_.y.scale) {}
+        scale_(blocks_ || y_.scale == nullptr ? 1.0f : *y_.scale) {}
 
   /// Stores what a lane has of 32 columns of Y for one token (of 16 in FP8 where the tile has no more): value(i), as
   /// quad_store::finish has it, for the columns of the matmul from n + step * i on. All lanes of a wave call.
@@ -69,14 +70,14 @@ class quantised_store {
 #pragma unroll
       for (float& v : values) v *= inverse;
       if (row >= 0 && first_column % mx_block_size == 0)
-        args_.y.block_scales[row * args_.y.block_scale_stride + first_column / mx_block_size] = scale;
+        y_.block_scales[row * y_.block_scale_stride + first_column / mx_block_size] = scale;
     } else {
 #pragma unroll
       for (float& v : values) v = v / scale_;
     }
     if (row < 0) return;
-    const std::int64_t at = row * args_.y.row_stride + first_column;
-    auto* const to = static_cast<std::uint8_t*>(args_.y.data) + (fp4_ ? at / 2 : at);
+    const std::int64_t at = row * y_.row_stride + first_column;
+    auto* const to = static_cast<std::uint8_t*>(y_.data) + (fp4_ ? at / 2 : at);
 #pragma unroll
     for (int i = 0; i < Quads; ++i) {
       if (n + step * i >= args_.n) continue;
@@ -102,6 +103,7 @@ class quantised_store {
   }
 
   const matmul_args& args_;
+  y_operand y_;
   bool fp4_, blocks_;
   detail::narrowing format_;
   std::int32_t largest_;

@@ -85,6 +85,15 @@ __device__ __forceinline__ u32x2 read_transposed_4bit(const std::byte* from) noe
 }
 #endif
 
+/// The one parameter of the kernel that runs, read from memory here: what is read of it takes no scalar registers
+/// before. The compiler reads everything else of parameters at a kernel's start.
+template <class Parameter>
+__device__ __forceinline__ const Parameter& parameter_again(const Parameter&) noexcept {
+  auto* at = __builtin_amdgcn_kernarg_segment_ptr();
+  asm volatile("" : "+s"(at));
+  return *(const Parameter*)(const __attribute__((address_space(4))) Parameter*)at;
+}
+
 /// An array of LDS of its own, known by its number.
 template <std::size_t Bytes, int Number = 0, std::size_t Alignment = 1024>
 __device__ __forceinline__ std::byte* shared_array() noexcept {

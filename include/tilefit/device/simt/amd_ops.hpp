@@ -90,6 +90,11 @@ inline void wait_lds() noexcept {}
 
 // --- memory.cuh ---
 
+template <class Parameter>
+constexpr const Parameter& parameter_again(const Parameter& parameter) noexcept {
+  return parameter;
+}
+
 /// What a lane brings to a load into LDS.
 struct lds_load_argument {
   std::byte* to = nullptr;
