@@ -112,7 +112,7 @@ std::vector<double> powers(double base, double from, double to) {
 }
 
 /// Teraflops over flops per byte, below the two ceilings.
-void draw_roofline(svg& out, const sweep_file& sweep, const std::vector<std::string>& models) {
+void draw_roofline(svg& out, const sweep_file& sweep, const std::vector<std::string>& names) {
   double least = 1e30, most = 0, lowest = 1e30;
   for (const sweep_row& row : sweep.rows) {
     least = std::min(least, row.flops / row.bytes);
@@ -134,7 +134,7 @@ void draw_roofline(svg& out, const sweep_file& sweep, const std::vector<std::str
     out.text(on.x(middle) + 14, on.y(memory(middle)) + 14, fmt::format("reads {:.0f} GB/s", sweep.rates.read_gbps));
   }
   for (const sweep_row& row : sweep.rows) {
-    const auto place = std::find(models.begin(), models.end(), row.model) - models.begin();
+    const auto place = std::find(names.begin(), names.end(), row.model) - names.begin();
     out.dot(on.x(row.flops / row.bytes), on.y(row.flops / row.sum_us * 1e-6),
             colours[static_cast<std::size_t>(place) % 6],
             fmt::format("{}, {} tokens: {:.1f} us", row.model, row.tokens, row.sum_us));
@@ -142,7 +142,7 @@ void draw_roofline(svg& out, const sweep_file& sweep, const std::vector<std::str
 }
 
 /// Time over the floor for every token count.
-void draw_ratios(svg& out, const sweep_file& sweep, const std::vector<std::string>& models) {
+void draw_ratios(svg& out, const sweep_file& sweep, const std::vector<std::string>& names) {
   double fewest = 1e30, most = 1, highest = 1;
   for (const sweep_row& row : sweep.rows) {
     fewest = std::min(fewest, static_cast<double>(row.tokens));
@@ -155,11 +155,11 @@ void draw_ratios(svg& out, const sweep_file& sweep, const std::vector<std::strin
   frame(out, on, "Time over the floor", "tokens", "measured / floor", powers(4, on.x_from, on.x_to), ratios);
   out.line(on.left, on.y(1), on.left + on.width, on.y(1), ceiling_style);
   double legend = on.left - 40;
-  for (std::size_t i = 0; i < models.size(); ++i) {
+  for (std::size_t i = 0; i < names.size(); ++i) {
     const std::string_view colour = colours[i % 6];
     std::vector<std::pair<double, double>> ours, theirs;
     for (const sweep_row& row : sweep.rows) {
-      if (row.model != models[i]) continue;
+      if (row.model != names[i]) continue;
       const double x = on.x(static_cast<double>(row.tokens));
       ours.emplace_back(x, on.y(row.sum_us / row.floor_us));
       if (row.anchor_us > 0) theirs.emplace_back(x, on.y(row.anchor_us / row.floor_us));
@@ -174,20 +174,20 @@ void draw_ratios(svg& out, const sweep_file& sweep, const std::vector<std::strin
       out.text(legend + 29, 408, words);
       legend += 42 + 6.6 * static_cast<double>(words.size());
     };
-    entry(models[i], "");
-    if (!theirs.empty()) entry(models[i] + ", Triton", "stroke-dasharray=\"5 4\"");
+    entry(names[i], "");
+    if (!theirs.empty()) entry(names[i] + ", Triton", "stroke-dasharray=\"5 4\"");
   }
 }
 
 }  // namespace
 
 std::string draw_sweep(const sweep_file& sweep) {
-  std::vector<std::string> models;
+  std::vector<std::string> names;
   for (const sweep_row& row : sweep.rows)
-    if (std::find(models.begin(), models.end(), row.model) == models.end()) models.push_back(row.model);
+    if (std::find(names.begin(), names.end(), row.model) == names.end()) names.push_back(row.model);
   svg out;
-  draw_roofline(out, sweep, models);
-  draw_ratios(out, sweep, models);
+  draw_roofline(out, sweep, names);
+  draw_ratios(out, sweep, names);
   out.text(
       70, 412,
       fmt::format("gate_up and down of one layer, BF16 x MXFP4, {}, {}. Floor: bytes at the read bandwidth or flops at "

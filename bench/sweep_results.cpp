@@ -151,7 +151,7 @@ result<sweep_file> read_sweep(const json& file) {
                  .read_gbps = ceilings.at("read_GBps").get<double>(),
                  .gemm_tflops = ceilings.at("bf16_gemm_TFLOPs").get<double>(),
                  .gemm_source = ceilings.at("bf16_gemm_source").get<std::string>()};
-    std::vector<std::string> models;
+    std::vector<std::string> names;
     for (const json& row : file.at("rows")) {
       out.rows.push_back({.model = row.at("model").get<std::string>(),
                           .tokens = row.at("tokens").get<std::int64_t>(),
@@ -160,10 +160,10 @@ result<sweep_file> read_sweep(const json& file) {
                           .anchor_us = row.value("anchor_us", 0.0),
                           .bytes = row.at("bytes_gate_up").get<double>() + row.at("bytes_down").get<double>(),
                           .flops = row.at("flops_gate_up").get<double>() + row.at("flops_down").get<double>()});
-      if (std::find(models.begin(), models.end(), out.rows.back().model) == models.end())
-        models.push_back(out.rows.back().model);
+      if (std::find(names.begin(), names.end(), out.rows.back().model) == names.end())
+        names.push_back(out.rows.back().model);
     }
-    const auto place = [&](const sweep_row& row) { return std::find(models.begin(), models.end(), row.model); };
+    const auto place = [&](const sweep_row& row) { return std::find(names.begin(), names.end(), row.model); };
     std::stable_sort(out.rows.begin(), out.rows.end(), [&](const sweep_row& a, const sweep_row& b) {
       return std::pair(place(a), a.tokens) < std::pair(place(b), b.tokens);
     });
