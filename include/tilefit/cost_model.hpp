@@ -72,7 +72,7 @@ class cost_model {
 
   /// Work of tiles of this size. split_k == 0: as many blocks along K as fill SMs that would otherwise idle, a power
   /// of two up to flags.split_k that leaves each at least four K steps. With equal runs flags.split_k or 1; where sums
-  /// meet in the kernel, what saves most beyond the meeting; flags.num_stages then tells what a step waits.
+  /// meet in the kernel, what takes the least time; flags.num_stages then tells what a step waits.
   constexpr tile_work work(const opt_flags& flags, int split_k, std::int64_t row_tiles) const noexcept;
 
   /// Prediction for tiles that run with `stages` stages; persistence and epilogue from `flags`.
@@ -130,20 +130,26 @@ class cost_model {
     return (block_m * block_n * bits / 8 * l2_rate_) >> rate_bits;
   }
 
-  /// Stores of sums, the count of who is there, loads of sums: one behind the other.
-  constexpr std::int64_t meeting_ps() const noexcept { return std::int64_t{3} * constants_.load_latency_ps; }
+  /// The sums of blocks that share tiles: every partial tile is written and read back in FP32, in a second kernel or by
+  /// the last block of a tile (stores, the count of who is there, loads: one behind the other).
+  constexpr std::int64_t reduce_ps(int split) const noexcept {
+    const std::int64_t partial_bytes = detail::saturating_mul(8 * m_ * n_, std::int64_t{split} * batch_);
+    return detail::min(scaled(partial_bytes, dram_rate_), longest_ps) +
+           (sums_meet_ ? std::int64_t{3} * constants_.load_latency_ps : constants_.launch_ps / 2);
+  }
 
-  /// The power of two up to flags.split_k whose fewer steps save most beyond the meeting, among those that leave no
-  /// block without an SM of its own; 1 when none does.
+  /// The power of two up to flags.split_k with the least time, among those that leave no block without an SM of its
+  /// own.
   constexpr int best_split(const opt_flags& flags, const step_time& one, std::int64_t tiles,
                            std::int64_t steps) const noexcept {
     const std::int64_t step_ps = detail::max(detail::max(one.busy_ps, one.load_ps), latency_of_step(flags.num_stages));
     int best = 1;
-    std::int64_t most_saved = 0;
+    std::int64_t least = side_by_side(times(steps, step_ps));
     for (int split = 2; split <= flags.split_k && split <= steps && tiles <= sms_ / split; split *= 2) {
-      const std::int64_t saved = (steps - detail::ceil_div(steps, std::int64_t{split})) * step_ps - meeting_ps();
-      if (saved <= most_saved) continue;
-      most_saved = saved;
+      const std::int64_t time =
+          side_by_side(times(detail::ceil_div(steps, std::int64_t{split}), step_ps)) + reduce_ps(split);
+      if (time >= least) continue;
+      least = time;
       best = split;
     }
     return best;
@@ -303,11 +309,7 @@ constexpr tile_work cost_model::work(const opt_flags& flags, int split_k, std::i
       work.steps = detail::max(detail::ceil_div(detail::saturating_mul(work.tiles, steps), sms_),
                                detail::ceil_div_pow2(steps, work.split_k));
   } else if (work.split_k > 1) {
-    // Every partial tile is written and read back in FP32, in a second kernel or when the last block of a tile is
-    // there.
-    const std::int64_t partial_bytes = detail::saturating_mul(8 * m_ * n_, std::int64_t{work.split_k} * batch_);
-    work.reduce_ps = detail::min(scaled(partial_bytes, dram_rate_), longest_ps) +
-                     (sums_meet_ ? meeting_ps() : constants_.launch_ps / 2);
+    work.reduce_ps = reduce_ps(work.split_k);
     work.tiles = detail::saturating_mul(work.tiles, work.split_k);
     work.steps = detail::ceil_div_pow2(steps, work.split_k);
   }
