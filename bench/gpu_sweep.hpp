@@ -17,13 +17,13 @@
 namespace tilefit::inline v0::bench {
 
 struct gpu_facts {
-  std::string device;
-  std::string arch;  ///< name of its row
+  std::string device = {};
+  std::string arch = {};  ///< name of its row
   int multiprocessors = 0;
   int driver = 0;   ///< the driver's CUDA version, 1000 * major + 10 * minor
   int toolkit = 0;  ///< the program's
   bool generic = false;
-  std::vector<opt_flags> catalogue;
+  std::vector<opt_flags> catalogue = {};
 };
 
 /// What the device does at best. 0 = not known.
@@ -31,7 +31,7 @@ struct rate_ceilings {
   double copy_gbps = 0;  ///< bytes read plus bytes written, 10^9 per second
   double read_gbps = 0;
   double gemm_tflops = 0;
-  std::string gemm_source;  ///< where gemm_tflops is from
+  std::string gemm_source = {};  ///< where gemm_tflops is from
 };
 
 struct tile_time {
@@ -42,12 +42,12 @@ struct tile_time {
   time_summary time{};
   double launch_host_us = 0;     ///< time the host spends in one launch()
   double sum_of_magnitudes = 0;  ///< of Y
-  std::string fault;             ///< empty: times are valid
+  std::string fault = {};        ///< empty: times are valid
 };
 
 struct matmul_times {
-  tile_time choice;
-  std::vector<tile_time> all;  ///< with all_tiles
+  tile_time choice = {};
+  std::vector<tile_time> all = {};  ///< with all_tiles
 
   /// The chosen flags as they were measured among all tiles, at the same time as those: what the device does meanwhile
   /// changes times. As they were measured before where they are not among them.
@@ -73,7 +73,7 @@ struct layer_times {
   model_shape model{};
   std::int64_t tokens = 0;
   int active_experts = 0;
-  matmul_times parts[2];
+  matmul_times parts[2] = {};
   double bytes[2] = {}, flops[2] = {};  ///< what has to be moved and multiplied
   time_summary joint{};                 ///< both in one graph
 

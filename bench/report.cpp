@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -57,7 +58,7 @@ std::string table_of(const sweep_file& matmul, const sweep_file& generic) {
       "| tokens | 20b µs | over the floor | of Triton’s time | generic µs | 120b µs | over the floor | of Triton’s "
       "time | "
       "generic µs |\n|---|---|---|---|---|---|---|---|---|\n",
-      grouped_number(static_cast<std::int64_t>(matmul.rates.read_gbps + 0.5)), matmul.rates.gemm_tflops, matmul.date);
+      grouped_number(std::lround(matmul.rates.read_gbps)), matmul.rates.gemm_tflops, matmul.date);
   for (const std::int64_t tokens : counts) {
     std::string line = fmt::format("| {} |", grouped_number(tokens));
     for (const char* name : names) {

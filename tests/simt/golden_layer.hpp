@@ -240,7 +240,7 @@ class golden_layer {
       y.block_scales = memory_.take<std::uint8_t>(rows_ * width / 32, "its scales", simt::memory_use::scratch);
       y.block_scale_stride = width / 32;
     } else {
-      y.scale = place(std::vector<float>{scale}, "its scale");
+      y.scale = place_golden(memory_, std::vector<float>{scale}, "its scale");
     }
     return y;
   }

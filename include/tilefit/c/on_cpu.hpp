@@ -70,7 +70,7 @@ struct c_on_cpu {
     const host::moe_flags flags{gate_up, down};
     const std::size_t inner = host::workspace_bytes(own, flags);
     bytes = inner == 0 ? 0 : inner + chosen_bytes(layer);
-    return {.code = inner > 0 ? status_code::ok : plan_moe(own, flags, {}, nullptr).status};
+    return {.code = inner > 0 ? status_code::ok : plan_host_moe(own, flags, {}, nullptr).status};
   }
   /// The routing's own answer goes to the front of the workspace.
   static status moe_mlp(const c_layer& layer, const opt_flags& gate_up, const opt_flags& down, void*) {

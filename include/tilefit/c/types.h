@@ -7,6 +7,8 @@
 #ifndef TILEFIT_C_TYPES_H
 #define TILEFIT_C_TYPES_H
 
+/* C, whatever clang-tidy has to say of that in C++. NOLINTBEGIN */
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -214,5 +216,7 @@ typedef struct tilefit_moe_args {
 #ifdef __cplusplus
 }
 #endif
+
+/* NOLINTEND */
 
 #endif

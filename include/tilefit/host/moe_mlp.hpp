@@ -55,7 +55,7 @@ struct moe_flags {
 namespace tilefit::inline v0::detail {
 
 /// The two matmuls and the places of their buffers, counted from the aligned start of the workspace.
-struct moe_plan {
+struct host_moe_plan {
   status_code status = status_code::invalid_argument;
   std::int64_t offsets_at = 0, histogram_at = 0, gather_at = 0, scatter_at = 0, gammas_at = 0;
   std::int64_t between_at = 0;
@@ -66,9 +66,9 @@ struct moe_plan {
   matmul_args down = {};
 };
 
-inline moe_plan plan_moe(const host::moe_layer& layer, const host::moe_flags& flags, const host::execution& how,
-                         std::byte* workspace) noexcept {
-  moe_plan plan;
+inline host_moe_plan plan_host_moe(const host::moe_layer& layer, const host::moe_flags& flags,
+                                   const host::execution& how, std::byte* workspace) noexcept {
+  host_moe_plan plan;
   const int local = layer.expert_map.empty() ? layer.experts : layer.local_experts;
   const routing_shape shape{layer.tokens, layer.experts, layer.topk};
   plan.status = check_routing(shape);
@@ -150,7 +150,7 @@ namespace tilefit::inline v0::host {
 /// Bytes that `moe_mlp` wants in moe_buffers::workspace; 0 for a layer that is refused or has no tokens.
 [[nodiscard]] inline std::size_t workspace_bytes(const moe_layer& layer, const moe_flags& flags,
                                                  const execution& how = {}) noexcept {
-  return static_cast<std::size_t>(detail::plan_moe(layer, flags, how, nullptr).bytes);
+  return static_cast<std::size_t>(detail::plan_host_moe(layer, flags, how, nullptr).bytes);
 }
 
 /// Logits of a linear router: out[tokens, experts] = X * weight^T + bias, summed in double and rounded once.
@@ -182,7 +182,7 @@ namespace tilefit::inline v0::host {
   if (buffers.workspace == nullptr) return layer.tokens == 0 ? status_code::empty : status_code::invalid_argument;
   const auto start = reinterpret_cast<std::uintptr_t>(buffers.workspace);
   std::byte* base = static_cast<std::byte*>(buffers.workspace) + (-start % detail::host_alignment);
-  const detail::moe_plan plan = detail::plan_moe(layer, flags, how, base);
+  const detail::host_moe_plan plan = detail::plan_host_moe(layer, flags, how, base);
   if (plan.status != status_code::ok) return plan.status;
   if (buffers.workspace_bytes < static_cast<std::size_t>(plan.bytes)) return status_code::invalid_argument;
 

@@ -13,6 +13,8 @@
 
 #include "machine.hpp"
 
+// The names are the compiler's. NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
+
 namespace tilefit::inline v0::simt {
 
 inline void announce(const void* address, std::size_t bytes, bool stores, std::size_t alignment) {
@@ -94,3 +96,5 @@ extern "C" {
   tilefit::simt::announce_mismatch(*static_cast<const tilefit::simt::mismatch_data*>(data), pointer);
 }
 }
+
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)

@@ -11,6 +11,8 @@
 
 #include "machine.hpp"
 
+// The names are CUDA's. NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
+
 #define __global__
 #define __device__
 #define __host__
@@ -166,3 +168,5 @@ inline unsigned __reduce_add_sync(unsigned mask, unsigned value, const simt::sit
 }
 
 }  // namespace tilefit::inline v0
+
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)

@@ -13,10 +13,12 @@ namespace tilefit::inline v0 {
 struct grid_place {
   unsigned x = 0, y = 0, z = 0;
 };
+// NOLINTBEGIN(readability-identifier-naming)
 inline thread_local constinit grid_place threadIdx;
 inline thread_local constinit grid_place blockIdx;
 inline thread_local constinit grid_place blockDim;
 inline thread_local constinit grid_place gridDim;
+// NOLINTEND(readability-identifier-naming)
 
 namespace simt {
 

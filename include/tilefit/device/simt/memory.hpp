@@ -92,6 +92,7 @@ struct memory_zone {
   const void* owner = nullptr;     ///< the block whose shared memory it is
   std::vector<byte_state> states;  ///< of every byte; none for inputs
 
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): addresses are what this is about
   std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(begin); }
 };
 
@@ -164,11 +165,13 @@ class memory {
   std::string broken_guards() const {
     std::string names;
     for (const auto& zone : zones_) {
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): addresses are what this is about
       const unsigned char* const data = reinterpret_cast<const unsigned char*>(zone->begin);
       const std::uintptr_t end = (zone->begin + zone->bytes + page - 1) / page * page + guard_bytes;
       bool broken = false;
       for (std::size_t i = 1; i <= guard_bytes; ++i) broken = broken || data[-static_cast<std::ptrdiff_t>(i)] != guard;
       for (std::uintptr_t at = zone->begin + zone->bytes; at < end; ++at)
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): addresses are what this is about
         broken = broken || *reinterpret_cast<const unsigned char*>(at) != guard;
       if (broken) names += (names.empty() ? "" : ", ") + zone->name;
     }
@@ -217,6 +220,7 @@ class memory {
                   fault_list& faults) {
     if (!access(zone, address, bytes, true, false, who, faults)) return false;
     for (std::size_t i = address - zone.begin; i < address - zone.begin + bytes; ++i) zone.states[i].under_way = true;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): addresses are what this is about
     std::memset(reinterpret_cast<void*>(address), poison, bytes);
     return true;
   }
