@@ -58,6 +58,7 @@ struct moe_args {
   std::size_t workspace_bytes = 0;
 };
 
+/// Tiles of the two matmuls.
 struct moe_flags {
   opt_flags gate_up = {};
   opt_flags down = {};
@@ -68,7 +69,9 @@ struct moe_selection {
   selection gate_up = {};
   selection down = {};
 
+  /// Whether both matmuls can run.
   bool ok() const noexcept { return gate_up.ok() && down.ok(); }
+  /// What `moe_mlp` is given.
   moe_flags flags() const noexcept { return {.gate_up = gate_up.flags, .down = down.flags}; }
 };
 
