@@ -219,8 +219,9 @@ template <class Catalogue = full_catalogue>
 
 /// Enqueues Y = matmul_ogs(args) (matmul_args.hpp) on `stream`. ok; empty (m, n or experts is 0: nothing is written);
 /// otherwise nothing is enqueued and `reason` says why. With the same flags results have the same bits from call to
-/// call, and a row's do not depend on the other rows. FP16 X: W is rounded to FP16. Y in FP8, MXFP8 and MXFP4 is refused
-/// with topk > 1, with `accumulate` and with split_k > 1; the bytes are those that quantise_rows makes of Y in FP32.
+/// call, and a row's do not depend on the other rows. FP16 X: W is rounded to FP16. Y in FP8, MXFP8 and MXFP4 is
+/// refused with topk > 1, with `accumulate` and with split_k > 1; the bytes are those that quantise_rows makes of Y in
+/// FP32.
 template <class Catalogue = full_catalogue>
 [[nodiscard]] launch_status launch(const matmul_args& args, const opt_flags& flags, hipStream_t stream) noexcept {
   const detail::hip_plan plan = detail::plan_hip_launch<Catalogue>(args, flags);
