@@ -49,7 +49,7 @@ if(sanitize IN_LIST ONLY)
     set(compiler -DCMAKE_CXX_COMPILER=c++)
   endif()
   tilefit_build(sanitize ${compiler})
-  tilefit_test(sanitize "tests" -L "unit|odr|simt|golden")
+  tilefit_test(sanitize "tests" -L "unit|odr")
 endif()
 
 file(GLOB fuzzers ${root}/tests/fuzz/fuzz_*.cpp)

@@ -117,11 +117,9 @@ TEST_CASE("simt faults: memory", "[simt]") {
   found = first_fault(write_stray);
   CHECK(found.kind == fault_kind::out_of_bounds);
   CHECK(found.by.lane == 40);
-#if !defined(TILEFIT_SIMT_ANY_ALIGNMENT)
   found = first_fault(read_misaligned);
   CHECK(found.kind == fault_kind::misaligned);
   CHECK(found.by.lane == 3);
-#endif
 }
 
 TEST_CASE("simt faults: divergence", "[simt]") {
