@@ -154,7 +154,7 @@ void draw_ratios(svg& out, const sweep_file& sweep, const std::vector<std::strin
   for (double tick = 0; tick <= on.y_to + 0.01; tick += on.y_to > 6 ? 2 : 1) ratios.push_back(tick);
   frame(out, on, "Time over the floor", "tokens", "measured / floor", powers(4, on.x_from, on.x_to), ratios);
   out.line(on.left, on.y(1), on.left + on.width, on.y(1), ceiling_style);
-  double legend = on.left - 40;
+  double legend = 70;
   for (std::size_t i = 0; i < names.size(); ++i) {
     const std::string_view colour = colours[i % 6];
     std::vector<std::pair<double, double>> ours, theirs;
@@ -170,9 +170,9 @@ void draw_ratios(svg& out, const sweep_file& sweep, const std::vector<std::strin
     out.path(ours, fmt::format("stroke=\"{}\" stroke-width=\"1.6\"", colour));
     out.path(theirs, fmt::format("stroke=\"{}\" stroke-width=\"1.4\" stroke-dasharray=\"5 4\"", colour));
     const auto entry = [&](std::string_view words, std::string_view dashes) {
-      out.line(legend, 404, legend + 24, 404, fmt::format("stroke=\"{}\" stroke-width=\"2\" {}", colour, dashes));
-      out.text(legend + 29, 408, words);
-      legend += 42 + 6.6 * static_cast<double>(words.size());
+      out.line(legend, 412, legend + 24, 412, fmt::format("stroke=\"{}\" stroke-width=\"2\" {}", colour, dashes));
+      out.text(legend + 29, 416, words);
+      legend += 50 + 7.2 * static_cast<double>(words.size());
     };
     entry(names[i], "");
     if (!theirs.empty()) entry(names[i] + ", Triton", "stroke-dasharray=\"5 4\"");
@@ -189,12 +189,12 @@ std::string draw_sweep(const sweep_file& sweep) {
   draw_roofline(out, sweep, names);
   draw_ratios(out, sweep, names);
   out.text(
-      70, 412,
+      70, 440,
       fmt::format("gate_up and down of one layer, BF16 x MXFP4, {}, {}. Floor: bytes at the read bandwidth or flops at "
                   "the BF16 GEMM rate of the same run.",
                   sweep.device, sweep.date),
       "font-size=\"11\" fill=\"#57606a\"");
-  return out.whole(1000, 450);
+  return out.whole(1000, 456);
 }
 
 }  // namespace tilefit::inline v0::bench
