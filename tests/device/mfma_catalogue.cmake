@@ -57,7 +57,7 @@ foreach(kernel IN LISTS kernels)
   endif()
 endforeach()
 # Those that are no matmuls, as instances of each: by logits of a lane, by format of Y and columns, by width of access.
-foreach(family "route_few_tokens 3" "choose_and_count 7" "place_rows 1" "sum_parts 6" "fill_zeros 3"
+foreach(family "route_few_tokens 3" "choose_and_count 7" "place_rows 1" "sum_parts 6" "fill_zeros 4"
     "pack_mfma_rows 6" "pack_mfma_columns 3")
   string(REPLACE " " ";" family ${family})
   list(GET family 0 name)
