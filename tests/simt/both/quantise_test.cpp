@@ -4,7 +4,7 @@
 #include <random>
 #include <vector>
 
-#include "../support/catch.hpp"
+#include "../../support/catch.hpp"
 #include "quantise_kernels.hpp"
 #include "tilefit/device/simt/executor.hpp"
 #include "tilefit/host/quantise_rows.hpp"
