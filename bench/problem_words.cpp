@@ -112,4 +112,30 @@ std::optional<asked_problem> read_problem(const problem_words& words) {
   return asked;
 }
 
+void add_layer_options(CLI::App& command, layer_words& words) {
+  std::vector<std::string> names;
+  for (const model_shape& shape : models) names.emplace_back(shape.name);
+  CLI::Option* const model = command.add_option("--model", words.models, "whose layers")
+                                 ->delimiter(',')
+                                 ->check(CLI::IsMember(names))
+                                 ->capture_default_str();
+  command.add_option("--shape", words.shape, "a layer of your own: experts=64,topk=6,hidden=4096,intermediate=1536")
+      ->excludes(model);
+  command.add_option("--tokens", words.tokens, "rows of X")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 17))
+      ->capture_default_str();
+}
+
+std::vector<model_shape> read_layers(const layer_words& words) {
+  std::vector<model_shape> shapes;
+  if (!words.shape.empty()) {
+    if (const std::optional<model_shape> shape = read_shape(words.shape)) shapes.push_back(*shape);
+    return shapes;
+  }
+  for (const model_shape& each : models)
+    if (std::find(words.models.begin(), words.models.end(), each.name) != words.models.end()) shapes.push_back(each);
+  return shapes;
+}
+
 }  // namespace tilefit::inline v0::bench

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <type_traits>
 #include <variant>
+#include <vector>
 
 #include <tilefit/tilefit.hpp>
 
@@ -46,6 +47,18 @@ void add_problem_options(CLI::App& command, problem_words& words);
 
 /// Nothing after a sentence on standard error.
 std::optional<asked_problem> read_problem(const problem_words& words);
+
+/// Layers at several token counts, before anybody has looked at them.
+struct layer_words {
+  std::vector<std::string> models;
+  std::string shape;  ///< "" = the models'
+  std::vector<std::int64_t> tokens = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
+};
+
+void add_layer_options(CLI::App& command, layer_words& words);
+
+/// The layers that are meant; none after a sentence on standard error.
+std::vector<model_shape> read_layers(const layer_words& words);
 
 /// "experts=64,topk=6,hidden=4096,intermediate=1536", in any order; nothing after a sentence.
 std::optional<model_shape> read_shape(const std::string& text);

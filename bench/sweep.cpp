@@ -20,9 +20,7 @@ namespace tilefit::inline v0::bench {
 namespace {
 
 struct options_of_sweep {
-  std::vector<std::string> models;
-  std::string shape;
-  std::vector<std::int64_t> tokens;
+  layer_words layers;
   std::string kernels = "device";
   std::string anchor, from, out, plot;
   sweep_options how{};
@@ -99,16 +97,8 @@ int run_sweep(const options_of_sweep& options) {
     if (!rows) return bad_input(fmt::format("{}: {}", options.anchor, rows.error()));
     anchor = std::move(*rows);
   }
-  std::vector<model_shape> shapes;
-  for (const model_shape& each : models)
-    if (options.shape.empty() &&
-        std::find(options.models.begin(), options.models.end(), each.name) != options.models.end())
-      shapes.push_back(each);
-  if (!options.shape.empty()) {
-    const std::optional<model_shape> shape = read_shape(options.shape);
-    if (!shape) return exit_bad_input;
-    shapes.push_back(*shape);
-  }
+  const std::vector<model_shape> shapes = read_layers(options.layers);
+  if (shapes.empty()) return exit_bad_input;
   std::string why_not;
   const std::unique_ptr<gpu_sweeper> on = open_gpu(options.kernels == "generic", why_not);
   if (on == nullptr) {
@@ -134,8 +124,8 @@ int run_sweep(const options_of_sweep& options) {
   std::vector<double> regret;
   int faults = 0;
   for (const model_shape& shape : shapes) {
-    on->take(shape, *std::max_element(options.tokens.begin(), options.tokens.end()));
-    for (const std::int64_t tokens : options.tokens) {
+    on->take(shape, *std::max_element(options.layers.tokens.begin(), options.layers.tokens.end()));
+    for (const std::int64_t tokens : options.layers.tokens) {
       steps.step(fmt::format("{}, {} tokens", shape.name, tokens));
       const anchor_row* const other = find_anchor(anchor, shape.name, tokens);
       const layer_times row = on->measure(tokens, other != nullptr ? other->active_experts : 0, options.how);
@@ -167,20 +157,8 @@ void add_sweep(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<options_of_sweep>();
   CLI::App* sweep = app.add_subcommand(
       "sweep", "Time the matmuls of expert layers on the GPU at hand, over token counts; or draw an earlier sweep");
-  options->models = {"gpt-oss-20b", "gpt-oss-120b"};
-  options->tokens = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
-  std::vector<std::string> names;
-  for (const model_shape& shape : models) names.emplace_back(shape.name);
-  CLI::Option* const model = sweep->add_option("--model", options->models, "whose layers")
-                                 ->delimiter(',')
-                                 ->check(CLI::IsMember(names))
-                                 ->capture_default_str();
-  sweep->add_option("--shape", options->shape, "a layer of your own: experts=64,topk=6,hidden=4096,intermediate=1536")
-      ->excludes(model);
-  sweep->add_option("--tokens", options->tokens, "rows of X")
-      ->delimiter(',')
-      ->check(CLI::Range(1, 1 << 17))
-      ->capture_default_str();
+  options->layers.models = {"gpt-oss-20b", "gpt-oss-120b"};
+  add_layer_options(*sweep, options->layers);
   sweep->add_option("--kernels", options->kernels, "those for the device, or the generic ones within an SM120's memory")
       ->check(CLI::IsMember({"device", "generic"}))
       ->capture_default_str();

@@ -24,9 +24,7 @@ namespace tilefit::inline v0::bench {
 namespace {
 
 struct tune_options {
-  std::vector<std::string> models;
-  std::string shape;
-  std::vector<std::int64_t> tokens = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
+  layer_words layers;
   std::string header;
   std::string name = "tuned_rows";
   double least_gain = 3;  // percent
@@ -87,16 +85,8 @@ bool is_identifier(const std::string& name) {
 int run_tune(const tune_options& options) {
   if (!is_identifier(options.name))
     return bad_input(fmt::format("--name: '{:.80}' is no C++ identifier", options.name));
-  std::vector<model_shape> shapes;
-  for (const model_shape& each : models)
-    if (options.shape.empty() &&
-        std::find(options.models.begin(), options.models.end(), each.name) != options.models.end())
-      shapes.push_back(each);
-  if (!options.shape.empty()) {
-    const std::optional<model_shape> shape = read_shape(options.shape);
-    if (!shape) return exit_bad_input;
-    shapes.push_back(*shape);
-  }
+  const std::vector<model_shape> shapes = read_layers(options.layers);
+  if (shapes.empty()) return exit_bad_input;
   std::string why_not;
   const std::unique_ptr<gpu_sweeper> on = open_gpu(false, why_not);
   if (on == nullptr) {
@@ -107,8 +97,8 @@ int run_tune(const tune_options& options) {
   std::vector<std::unique_ptr<layer_times>> layers;
   progress steps(options.json);
   for (const model_shape& shape : shapes) {
-    on->take(shape, *std::max_element(options.tokens.begin(), options.tokens.end()));
-    for (const std::int64_t tokens : options.tokens) {
+    on->take(shape, *std::max_element(options.layers.tokens.begin(), options.layers.tokens.end()));
+    for (const std::int64_t tokens : options.layers.tokens) {
       steps.step(fmt::format("{}, {} tokens", shape.name, tokens));
       layers.push_back(std::make_unique<layer_times>(on->measure(tokens, 0, options.how)));
     }
@@ -174,19 +164,8 @@ int run_tune(const tune_options& options) {
 void add_tune(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<tune_options>();
   CLI::App* tune = app.add_subcommand("tune", "Measure every kernel for given layers, and keep what beats the engine");
-  options->models = {"gpt-oss-20b"};
-  std::vector<std::string> names;
-  for (const model_shape& shape : models) names.emplace_back(shape.name);
-  CLI::Option* const model = tune->add_option("--model", options->models, "whose layers")
-                                 ->delimiter(',')
-                                 ->check(CLI::IsMember(names))
-                                 ->capture_default_str();
-  tune->add_option("--shape", options->shape, "a layer of your own: experts=64,topk=6,hidden=4096,intermediate=1536")
-      ->excludes(model);
-  tune->add_option("--tokens", options->tokens, "rows of X")
-      ->delimiter(',')
-      ->check(CLI::Range(1, 1 << 17))
-      ->capture_default_str();
+  options->layers.models = {"gpt-oss-20b"};
+  add_layer_options(*tune, options->layers);
   tune->add_option("--splits", options->how.splits, "splits along K to try")
       ->delimiter(',')
       ->check(CLI::Range(1, 64))
