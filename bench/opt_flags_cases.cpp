@@ -111,7 +111,7 @@ class cell_reader {
 };
 
 /// "key=value;key=value" with upstream's True and False, as the engine's own constraint text.
-opt_flags_constraints read_constraints(cell_reader& cells, arch_id arch) {
+opt_flags_constraints constraints_in(cell_reader& cells, arch_id arch) {
   std::string text(cells.text("constraints"));
   std::replace(text.begin(), text.end(), ';', ',');
   for (const auto& [theirs, ours] : {std::pair{"=True", "=true"}, std::pair{"=False", "=false"}})
@@ -173,7 +173,7 @@ opt_flags_case read_case(cell_reader& cells) {
   out.problem.formats.y = read_dtype(cells, "y_dtype");
   out.problem.formats.x_transposed = cells.integer("x_transpose", 0, 1, 0) != 0;
   out.problem.formats.accumulate = cells.integer("y_acc_in", 0, 1, 0) != 0;
-  out.constraints = read_constraints(cells, out.arch.id);
+  out.constraints = constraints_in(cells, out.arch.id);
   return out;
 }
 

@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <ctime>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 namespace tilefit::inline v0::bench {
 namespace {
@@ -152,21 +155,22 @@ result<sweep_file> read_sweep(const json& file) {
                  .gemm_tflops = ceilings.at("bf16_gemm_TFLOPs").get<double>(),
                  .gemm_source = ceilings.at("bf16_gemm_source").get<std::string>()};
     std::vector<std::string> names;
+    std::multimap<std::pair<std::ptrdiff_t, std::int64_t>, sweep_row>
+        sorted;  // by model, then tokens, else as they come
     for (const json& row : file.at("rows")) {
-      out.rows.push_back({.model = row.at("model").get<std::string>(),
-                          .tokens = row.at("tokens").get<std::int64_t>(),
-                          .sum_us = row.at("sum_us").get<double>(),
-                          .floor_us = row.at("floor_us").get<double>(),
-                          .anchor_us = row.value("anchor_us", 0.0),
-                          .bytes = row.at("bytes_gate_up").get<double>() + row.at("bytes_down").get<double>(),
-                          .flops = row.at("flops_gate_up").get<double>() + row.at("flops_down").get<double>()});
-      if (std::find(names.begin(), names.end(), out.rows.back().model) == names.end())
-        names.push_back(out.rows.back().model);
+      sweep_row read{.model = row.at("model").get<std::string>(),
+                     .tokens = row.at("tokens").get<std::int64_t>(),
+                     .sum_us = row.at("sum_us").get<double>(),
+                     .floor_us = row.at("floor_us").get<double>(),
+                     .anchor_us = row.value("anchor_us", 0.0),
+                     .bytes = row.at("bytes_gate_up").get<double>() + row.at("bytes_down").get<double>(),
+                     .flops = row.at("flops_gate_up").get<double>() + row.at("flops_down").get<double>()};
+      const auto name = std::find(names.begin(), names.end(), read.model);
+      const std::pair place{name - names.begin(), read.tokens};
+      if (name == names.end()) names.push_back(read.model);
+      sorted.emplace(place, std::move(read));
     }
-    const auto place = [&](const sweep_row& row) { return std::find(names.begin(), names.end(), row.model); };
-    std::stable_sort(out.rows.begin(), out.rows.end(), [&](const sweep_row& a, const sweep_row& b) {
-      return std::pair(place(a), a.tokens) < std::pair(place(b), b.tokens);
-    });
+    for (auto& [place, row] : sorted) out.rows.push_back(std::move(row));
     if (out.rows.empty()) return file_error{"it has no rows"};
     return out;
   } catch (const std::exception& error) {
