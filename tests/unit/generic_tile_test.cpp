@@ -15,23 +15,23 @@ using namespace tilefit;
 namespace {
 
 template <int Index>
-struct generic_entry {
+struct entry {
   static constexpr opt_flags flags = ogs_policy::generic_tiles[Index];
   static constexpr dtype x = dtype::bf16;
   static constexpr bool on_hopper = true;
 };
 
 template <class Visitor>
-void for_each_generic_tile(Visitor visit) {
+void for_each_tile(Visitor visit) {
   constexpr int count = static_cast<int>(ogs_policy::generic_tiles.size());
   for (int i = 0; i < count; ++i)
-    with_index<count>(i, [&]<int Index>() { visit(kernels::generic_tile<generic_entry<Index>>{}); });
+    with_index<count>(i, [&]<int Index>() { visit(kernels::generic_tile<entry<Index>>{}); });
 }
 
 }  // namespace
 
 TEST_CASE("generic tiles: every 16 bytes of a stage are copied once", "[generic_tile]") {
-  for_each_generic_tile([]<class Tile>(Tile) {
+  for_each_tile([]<class Tile>(Tile) {
     std::set<std::pair<int, int>> w;
     std::set<int> x;
     for (unsigned thread = 0; thread < static_cast<unsigned>(Tile::threads); ++thread) {
@@ -52,7 +52,7 @@ TEST_CASE("generic tiles: every 16 bytes of a stage are copied once", "[generic_
 }
 
 TEST_CASE("generic tiles: warps share rows of W and tokens of every width", "[generic_tile]") {
-  for_each_generic_tile([]<class Tile>(Tile) {
+  for_each_tile([]<class Tile>(Tile) {
     for (int width = Tile::width_step; width <= Tile::flags.block_m; width += Tile::width_step) {
       std::set<std::pair<int, int>> seen;
       for (unsigned warp = 0; warp < static_cast<unsigned>(Tile::flags.num_warps); ++warp)
@@ -68,7 +68,7 @@ TEST_CASE("generic tiles: warps share rows of W and tokens of every width", "[ge
 }
 
 TEST_CASE("generic tiles: they fit every chip that they serve", "[generic_tile]") {
-  for_each_generic_tile([]<class Tile>(Tile) {
+  for_each_tile([]<class Tile>(Tile) {
     for (const arch_traits& arch : arch_table)
       if (arch.features.has(feature::mma_sync) && !arch.features.has(feature::wgmma)) {
         CHECK(Tile::fits(arch));

@@ -225,7 +225,7 @@ TEST_CASE("widening by bit moves is exact for every code and scale", "[formats]"
 namespace {
 
 using floats = std::array<float, mx_block_size>;
-using code_array = std::array<std::uint8_t, mx_block_size>;
+using bytes = std::array<std::uint8_t, mx_block_size>;
 
 /// Both MX formats behind one face, elements one a byte.
 struct mxfp4_block_format {
@@ -234,14 +234,14 @@ struct mxfp4_block_format {
   static constexpr double saturation = 6;
   static const reference_format& reference() { return e2m1_reference; }
   static constexpr int sign_shift = 3;
-  static std::uint8_t quantize(const floats& x, code_array& codes) {
+  static std::uint8_t quantize(const floats& x, bytes& codes) {
     std::array<std::uint8_t, mxfp4_block_bytes> packed{};
     packed.fill(0xCC);
     const std::uint8_t scale = quantize_mxfp4_block(x, packed);
     for (std::size_t i = 0; i < 32; ++i) codes[i] = (packed[i / 2] >> (i % 2 * 4)) & 0xF;
     return scale;
   }
-  static void dequantize(const code_array& codes, std::uint8_t scale, floats& x) {
+  static void dequantize(const bytes& codes, std::uint8_t scale, floats& x) {
     std::array<std::uint8_t, mxfp4_block_bytes> packed{};
     for (std::size_t i = 0; i < 32; ++i) packed[i / 2] |= static_cast<std::uint8_t>(codes[i] << (i % 2 * 4));
     dequantize_mxfp4_block(packed, scale, x);
@@ -254,13 +254,11 @@ struct mxfp8_block_format {
   static constexpr double saturation = 448;
   static const reference_format& reference() { return e4m3_reference; }
   static constexpr int sign_shift = 7;
-  static std::uint8_t quantize(const floats& x, code_array& codes) {
+  static std::uint8_t quantize(const floats& x, bytes& codes) {
     codes.fill(0xCC);
     return quantize_mxfp8_block(x, codes);
   }
-  static void dequantize(const code_array& codes, std::uint8_t scale, floats& x) {
-    dequantize_mxfp8_block(codes, scale, x);
-  }
+  static void dequantize(const bytes& codes, std::uint8_t scale, floats& x) { dequantize_mxfp8_block(codes, scale, x); }
 };
 
 /// Random block around 2^exponent, with zeros, saturating, tiny and negative elements in it.
@@ -289,7 +287,7 @@ TEMPLATE_TEST_CASE("a quantised block is the nearest one for its scale", "[mx]",
   for (int exponent = -150; exponent <= 127; ++exponent)
     for (int round = 0; round < 40; ++round) {
       const floats x = random_block(random, exponent);
-      code_array codes{};
+      bytes codes{};
       const std::uint8_t scale = TestType::quantize(x, codes);
 
       double amax = 0;
@@ -315,7 +313,7 @@ TEMPLATE_TEST_CASE("a quantised block is the nearest one for its scale", "[mx]",
         out_of_bound += std::abs(magnitude - std::abs(std::ldexp(static_cast<double>(y[i]), -shared))) > bound;
       }
 
-      code_array again{};
+      bytes again{};
       not_idempotent += TestType::quantize(y, again) != scale || again != codes;
     }
   CHECK(wrong_scale == 0);
@@ -331,7 +329,7 @@ TEMPLATE_TEST_CASE("every scale and code dequantises exactly", "[mx]", mxfp4_blo
   int wrong = 0;
   for (unsigned scale = 0; scale < 256; ++scale)
     for (unsigned first = 0; first < codes_count; first += 16) {
-      code_array codes{};
+      bytes codes{};
       for (std::size_t i = 0; i < 32; ++i) codes[i] = static_cast<std::uint8_t>(first + i % 16);
       floats x{};
       TestType::dequantize(codes, static_cast<std::uint8_t>(scale), x);
@@ -358,7 +356,7 @@ TEMPLATE_TEST_CASE("canonical blocks survive dequantising and quantising", "[mx]
   int changed = 0;
   for (unsigned scale = 0; scale < 255; ++scale)
     for (int round = 0; round < 20; ++round) {
-      code_array codes{};
+      bytes codes{};
       for (std::uint8_t& code : codes) {
         const auto magnitude = static_cast<std::uint32_t>(random()) % (largest + 1);
         code = static_cast<std::uint8_t>(magnitude | static_cast<std::uint32_t>(random() % 2) << TestType::sign_shift);
@@ -366,7 +364,7 @@ TEMPLATE_TEST_CASE("canonical blocks survive dequantising and quantising", "[mx]
       codes[random() % 32] = static_cast<std::uint8_t>(largest);  // an element with exponent emax makes it canonical
       floats x{};
       TestType::dequantize(codes, static_cast<std::uint8_t>(scale), x);
-      code_array again{};
+      bytes again{};
       if (std::any_of(x.begin(), x.end(), [](float value) { return std::isinf(value); }))
         changed += TestType::quantize(x, again) != 255;
       else
@@ -382,9 +380,9 @@ TEMPLATE_TEST_CASE("a block with one NaN or infinity is a NaN block", "[mx]", mx
       floats x{};
       x.fill(-3e38f);
       x[place] = float_of_bits(bits);
-      code_array codes{};
+      bytes codes{};
       CHECK(TestType::quantize(x, codes) == 255);
-      CHECK(codes == code_array{});
+      CHECK(codes == bytes{});
       TestType::dequantize(codes, 255, x);
       CHECK(std::all_of(x.begin(), x.end(), [](float value) { return std::isnan(value); }));
     }
@@ -419,7 +417,7 @@ TEST_CASE("the scale follows the largest magnitude", "[mx]") {
       CAPTURE(expected.amax, sign);
       floats x{};
       x[17] = sign * expected.amax;
-      code_array codes{};
+      bytes codes{};
       floats y{};
       CHECK(mxfp4_block_format::quantize(x, codes) == expected.mxfp4_scale);
       mxfp4_block_format::dequantize(codes, static_cast<std::uint8_t>(expected.mxfp4_scale), y);
@@ -439,7 +437,7 @@ TEST_CASE("ties inside a block go to the even code", "[mx]") {
     x[i + 1] = ties[i];
     x[i + 16] = -ties[i];
   }
-  code_array codes{};
+  bytes codes{};
   REQUIRE(mxfp4_block_format::quantize(x, codes) == 127);
   for (std::size_t i = 0; i < std::size(ties); ++i) {
     CAPTURE(ties[i]);
@@ -464,7 +462,7 @@ std::uint32_t subnormal_work() {
     for (float& value : x) value = float_of_bits(static_cast<std::uint32_t>(random()) & 0x807F'FFFF);
     x[31] = float_of_bits((static_cast<std::uint32_t>(random()) & 0x807F'FFFF) | static_cast<std::uint32_t>(round % 32)
                                                                                      << 23);
-    code_array codes{};
+    bytes codes{};
     std::uint8_t scale = Format::quantize(x, codes);
     for (const std::uint8_t code : codes) result = hash(result, code);
     Format::dequantize(codes, scale, x);
@@ -472,7 +470,7 @@ std::uint32_t subnormal_work() {
   }
   for (unsigned scale = 0; scale < 32; ++scale)
     for (unsigned first = 0; first < 256; first += 32) {
-      code_array codes{};
+      bytes codes{};
       for (std::size_t i = 0; i < 32; ++i) codes[i] = static_cast<std::uint8_t>((first + i) & Format::code_mask);
       floats x{};
       Format::dequantize(codes, static_cast<std::uint8_t>(scale), x);
@@ -515,7 +513,7 @@ TEST_CASE("rows are blocks one after the other", "[mx]") {
   for (std::size_t block = 0; block < 9; ++block) {
     floats one{};
     std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(32 * block), 32, one.begin());
-    code_array want{};
+    bytes want{};
     floats value{};
     CHECK(mxfp4_block_format::quantize(one, want) == scales4[block]);
     mxfp4_block_format::dequantize(want, scales4[block], value);

@@ -121,7 +121,7 @@ constexpr auto small_header =
     "x_transpose,y_acc_in,constraints"sv;
 constexpr auto small_row = "3.4.0,sm_120,170,101376,32,4,2080,5760,2880,bf16,bf16,strided,0,,0,0,0,"sv;
 
-std::string csv_of(std::string_view header, std::string_view row) {
+std::string file_of(std::string_view header, std::string_view row) {
   return std::string(header) + "\n" + std::string(row) + "\n";
 }
 
@@ -132,7 +132,7 @@ std::string complaint(std::string_view column, std::string_view cell) {
   cells[static_cast<std::size_t>(std::find(columns.begin(), columns.end(), column) - columns.begin())] = cell;
   std::string row;
   for (std::size_t i = 0; i < cells.size(); ++i) row += (i > 0 ? "," : "") + cells[i];
-  const auto parsed = bench::opt_flags_cases::parse(csv_of(small_header, row));
+  const auto parsed = bench::opt_flags_cases::parse(file_of(small_header, row));
   return parsed ? "" : parsed.error();
 }
 
@@ -143,7 +143,7 @@ bool says(std::string_view text, std::initializer_list<std::string_view> parts) 
 }
 
 selection choose(std::string_view header, std::string_view row) {
-  const std::string text = csv_of(header, row);
+  const std::string text = file_of(header, row);
   const auto parsed = bench::opt_flags_cases::parse(text);
   REQUIRE(parsed);
   REQUIRE(parsed->rows().size() == 1);
@@ -172,7 +172,7 @@ TEST_CASE("triton_ogs_policy answers every recorded call as upstream does, or wi
 }
 
 TEST_CASE("An answered file keeps its rows and gains the answers") {
-  const std::string text = csv_of(small_header, small_row);
+  const std::string text = file_of(small_header, small_row);
   const auto answered = bench::answer_cases(text);
   REQUIRE(answered);
   const std::vector<std::string> lines = split(*answered, '\n');
@@ -184,19 +184,19 @@ TEST_CASE("An answered file keeps its rows and gains the answers") {
 
   SECTION("a row that fails has a status and nothing else") {
     const std::string row = "2025-12,sm_120,170,101376,32,4,2080,5760,2880,bf16,bf16,blackwell,0,,0,0,0,";
-    const auto failed = bench::answer_cases(csv_of(small_header, row));
+    const auto failed = bench::answer_cases(file_of(small_header, row));
     REQUIRE(failed);
     CHECK(split(*failed, '\n')[1] == row + ",unsupported_feature,,,,,,,,,,,,");
   }
   SECTION("no rows: nothing to choose, no tile") {
     const auto empty = bench::answer_cases(
-        csv_of(small_header, "3.4.0,sm_120,170,101376,32,4,0,5760,2880,bf16,bf16,strided,0,,0,0,0,"));
+        file_of(small_header, "3.4.0,sm_120,170,101376,32,4,0,5760,2880,bf16,bf16,strided,0,,0,0,0,"));
     REQUIRE(empty);
     CHECK(split(*empty, '\n')[1].ends_with(",empty,,,,,,,,,,,,"));
   }
   SECTION("waves_per_eu is a number on AMD, 0 included; epilogue_subtile 0 is none") {
     const auto amd = bench::answer_cases(
-        csv_of(small_header, "3.4.0,gfx942,304,65536,32,4,64,5760,2880,bf16,bf16,strided,0,,0,0,0,"));
+        file_of(small_header, "3.4.0,gfx942,304,65536,32,4,64,5760,2880,bf16,bf16,strided,0,,0,0,0,"));
     REQUIRE(amd);
     const std::vector<std::string> cells = split(split(*amd, '\n')[1], ',');
     const std::size_t first = split(small_header, ',').size();
@@ -261,14 +261,14 @@ TEST_CASE("A bad file is answered with line, column and text") {
 
   CHECK(says(parse_error(""), {"empty"}));
   CHECK(says(parse_error("version,arch\n3.4.0,sm_120\n"), {"column sm_count"}));
-  CHECK(says(parse_error(csv_of(std::string(small_header) + ",m", std::string(small_row) + ",1")), {"column m"}));
-  CHECK(says(parse_error(csv_of(small_header, "3.4.0,sm_120")), {"line 2"}));
-  CHECK(says(parse_error(csv_of(small_header, std::string(small_row) + ",")), {"line 2"}));
-  CHECK(says(parse_error(csv_of(small_header, std::string(small_row) + "\"block_k=128")), {"quoted"}));
+  CHECK(says(parse_error(file_of(std::string(small_header) + ",m", std::string(small_row) + ",1")), {"column m"}));
+  CHECK(says(parse_error(file_of(small_header, "3.4.0,sm_120")), {"line 2"}));
+  CHECK(says(parse_error(file_of(small_header, std::string(small_row) + ",")), {"line 2"}));
+  CHECK(says(parse_error(file_of(small_header, std::string(small_row) + "\"block_k=128")), {"quoted"}));
   CHECK(says(parse_error(std::string(small_header) + "\n" + std::string(small_row) + "\n\"\n"), {"line 3"}));
 
   // Whatever the bytes are, the reader answers.
-  const std::string good = csv_of(small_header, small_row);
+  const std::string good = file_of(small_header, small_row);
   for (std::size_t at = 0; at < good.size(); ++at)
     for (const char byte : {'"', ',', '\n', '\0', '\xFF', '9'}) {
       std::string bad = good;

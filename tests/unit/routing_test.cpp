@@ -15,7 +15,7 @@ using namespace tilefit;
 namespace {
 
 constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
-constexpr float infinite = std::numeric_limits<float>::infinity();
+constexpr float infinity = std::numeric_limits<float>::infinity();
 
 struct choice {
   std::vector<std::int32_t> index;
@@ -56,13 +56,13 @@ TEST_CASE("routing: highest first, ties to the lower expert, NaN last", "[routin
   CHECK(choose(3, {1.0f, 1.0f, 1.0f, 1.0f}).index == indices{0, 1, 2});
   CHECK(choose(2, {0.0f, 5.0f, 0.0f, 5.0f}).index == indices{1, 3});
   CHECK(choose(2, {-0.0f, 0.0f}).index == indices{0, 1});
-  CHECK(choose(2, {nan_value, -infinite, 1.0f}).index == indices{2, 1});
-  CHECK(choose(3, {nan_value, -infinite, nan_value, 1.0f}).index == indices{3, 1, 0});
+  CHECK(choose(2, {nan_value, -infinity, 1.0f}).index == indices{2, 1});
+  CHECK(choose(3, {nan_value, -infinity, nan_value, 1.0f}).index == indices{3, 1, 0});
 
   CHECK(choose(2, {nan_value, 1.0f}).weight == weights{1.0f, 0.0f});
-  CHECK(choose(2, {infinite, 1.0f, infinite}).weight == weights{0.5f, 0.5f});
-  CHECK(choose(2, {-infinite, -infinite}).weight == weights{0.5f, 0.5f});
-  CHECK(choose(2, {1.0f, infinite}).weight == weights{1.0f, 0.0f});
+  CHECK(choose(2, {infinity, 1.0f, infinity}).weight == weights{0.5f, 0.5f});
+  CHECK(choose(2, {-infinity, -infinity}).weight == weights{0.5f, 0.5f});
+  CHECK(choose(2, {1.0f, infinity}).weight == weights{1.0f, 0.0f});
   const choice nothing = choose(2, {nan_value, nan_value, nan_value});
   CHECK(nothing.index == indices{0, 1});
   CHECK(std::isnan(nothing.weight[0]));
