@@ -35,10 +35,6 @@ function(tilefit_test preset title)
     --no-label-summary ${ARGN})
 endfunction()
 
-# After the first compiler the sources of tilefit-bench are compiled as a few, and the programs for GPUs, which are not
-# here, for the sake of compiling.
-set(quick -DTILEFIT_FAST_COMPILE=ON)
-
 find_program(clang14 clang++-14 NO_CACHE)
 if(clang14 AND host-clang14 IN_LIST ONLY)
   tilefit_build(host-clang14)
@@ -51,7 +47,7 @@ if(sanitize IN_LIST ONLY)
   if(NOT clang22)
     set(compiler -DCMAKE_CXX_COMPILER=c++ -DTILEFIT_WERROR=OFF)
   endif()
-  tilefit_build(sanitize ${quick} ${compiler})
+  tilefit_build(sanitize ${compiler})
   tilefit_test(sanitize "tests" -L "unit|odr|compile_fail")
 endif()
 
@@ -64,8 +60,9 @@ endif()
 
 if(host IN_LIST ONLY)
   # Compilers for GPUs and the linters become tests here when they are found.
-  # tests/device compiles every kernel for every chip, as it is to be.
-  tilefit_build(host ${quick} -DTILEFIT_CUDA=ON -DTILEFIT_HIP=ON -DTILEFIT_HIP_ARCHS=gfx942 -DTILEFIT_LINT=ON)
+  # tests/device compiles every kernel for every chip, as it is to be; programs that need a GPU are only to compile.
+  tilefit_build(host -DTILEFIT_CUDA=ON -DTILEFIT_HIP=ON -DTILEFIT_HIP_ARCHS=gfx942 -DTILEFIT_FAST_COMPILE=ON
+    -DTILEFIT_LINT=ON)
   tilefit_print_times()
   tilefit_test(host "every test")
 endif()

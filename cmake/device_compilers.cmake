@@ -1,7 +1,7 @@
 # The compilers for GPUs, for bench, tests and examples alike. tilefit_nvcc and tilefit_hip_command (compiler and flags,
 # -x hip) where TILEFIT_CUDA and TILEFIT_HIP are on and a compiler is found, else not defined or empty; tilefit_nvcc_program
 # and tilefit_hip_program are what programs are compiled with, for the architectures chosen here.
-option(TILEFIT_FAST_COMPILE "Compile in less time, for slow kernels: where no GPU runs them" OFF)
+option(TILEFIT_FAST_COMPILE "Compile the programs for GPUs in less time, for slow kernels: where no GPU runs them" OFF)
 set(nvcc_optimises -O3)
 set(hip_optimises -O3)
 if(TILEFIT_FAST_COMPILE)
