@@ -38,7 +38,7 @@ std::optional<std::string> read_text(const std::filesystem::path& path) {
 std::string grouped_number(std::int64_t value) {
   std::string text = fmt::format("{}", value);
   for (std::ptrdiff_t at = static_cast<std::ptrdiff_t>(text.size()) - 3; at > 0; at -= 3)
-    text.insert(static_cast<std::size_t>(at), ",");
+    text.insert(static_cast<std::size_t>(at), 1, ',');
   return text;
 }
 
