@@ -31,8 +31,8 @@ namespace tilefit::inline v0::cuda {
 
 /// The kernels that a program compiles: every tile, bf16 and fp16 X. A program that wants fewer passes a type of its
 /// own with these members to `launch` and its companions; `choose` then chooses among them. Code for sm_90a has the
-/// Hopper tiles, all other code the generic ones. Optional member `tuned`, a span of tuned_row: measured choices that
-/// win over predicted ones (tuned.hpp).
+/// Hopper tiles, all other code the generic ones; those with fewer rows come first. Optional member `tuned`, a span of
+/// tuned_row: measured choices that win over predicted ones (tuned.hpp).
 struct full_catalogue {
   static constexpr std::span<const opt_flags> hopper_tiles = ogs_policy::hopper_tiles;
   static constexpr std::span<const opt_flags> generic_tiles = ogs_policy::generic_tiles;
@@ -79,9 +79,9 @@ struct compiled_kernel {
 };
 
 template <class Tile>
-constexpr compiled_kernel describe(compiled_kernel::function run) noexcept {
+constexpr compiled_kernel describe(compiled_kernel::function run, dtype y) noexcept {
   return {.run = run,
-          .smem_bytes = static_cast<int>(Tile::plan.total_bytes()),
+          .smem_bytes = static_cast<int>((has_block_scales(y) ? Tile::plan_of_blocks : Tile::plan).total_bytes()),
           .threads = Tile::threads,
           .blocks_per_sm = Tile::blocks_per_sm,
           .groups = Tile::groups};
@@ -95,17 +95,17 @@ constexpr std::span<const opt_flags> tiles_for(const arch_traits& arch) noexcept
 }
 
 template <class Catalogue, dtype X>
-compiled_kernel kernel_of(const arch_traits& arch, int index) noexcept {
+compiled_kernel kernel_of(const arch_traits& arch, int index, dtype y) noexcept {
   compiled_kernel kernel;
   if (arch.features.has(feature::wgmma))
     with_index<static_cast<int>(Catalogue::hopper_tiles.size())>(index, [&]<int Index>() {
       using tile = kernels::hopper_tile<hopper_entry<Catalogue, Index, X>>;
-      kernel = describe<tile>(kernels::matmul_ogs_hopper<tile>);
+      kernel = describe<tile>(kernels::matmul_ogs_hopper<tile>, y);
     });
   else
     with_index<static_cast<int>(Catalogue::generic_tiles.size())>(index, [&]<int Index>() {
       using tile = kernels::generic_tile<generic_entry<Catalogue, Index, X>>;
-      kernel = describe<tile>(kernels::matmul_ogs_mma<tile>);
+      kernel = describe<tile>(kernels::matmul_ogs_mma<tile>, y);
     });
   const int fitting = blocks_per_sm(arch, kernel.smem_bytes, kernel.threads);
   kernel.blocks_per_sm = max(min(fitting, kernel.blocks_per_sm), 1);
@@ -149,8 +149,9 @@ arch_traits arch_for(const cuda::device_facts& device) noexcept {
 template <class Catalogue>
 struct compiled_tiles : ogs_policy {
   /// Those that run on an architecture.
-  constexpr std::span<const opt_flags> candidates(const arch_traits& arch, const matmul_problem&) const noexcept {
-    return tiles_for<Catalogue>(arch);
+  constexpr std::span<const opt_flags> candidates(const arch_traits& arch,
+                                                  const matmul_problem& problem) const noexcept {
+    return storing(tiles_for<Catalogue>(arch), problem.formats.y);
   }
 };
 

@@ -45,9 +45,6 @@ inline refusal refuse_args(const matmul_args& args) noexcept {
             relation::exactly,
             static_cast<int>(weight_layout::mma_m16k64),
             "shuffle_weights brings W into mma_m16k64"};
-  if (args.y.type != dtype::bf16 && args.y.type != dtype::fp16 && args.y.type != dtype::fp32)
-    return {unsupported_dtype,        "number of bits of Y", bits_of(args.y.type), relation::at_least, 16,
-            "Y is bf16, fp16 or fp32"};
   if (args.x.transposed) return {unsupported_feature, "x.transposed", 1, relation::exactly, 0, "rows of X are copied"};
   if (const std::int64_t over = misaligned(args.x.data, 16); over != 0)
     return {invalid_argument, "address of X modulo 16", over, relation::exactly, 0, "it is copied in 16-byte chunks"};
@@ -62,8 +59,9 @@ inline refusal refuse_args(const matmul_args& args) noexcept {
     return {unsupported_feature, "16-byte chunks of X", chunks, relation::at_most, UINT32_MAX};
   if (const std::int64_t over = misaligned(args.w.data, 16); over != 0)
     return {invalid_argument, "address of W modulo 16", over, relation::exactly, 0, "it is copied in 16-byte chunks"};
-  const int y_bytes = bits_of(args.y.type) / 8;
-  if (const std::int64_t over = misaligned(args.y.data, static_cast<std::uintptr_t>(y_bytes)); over != 0)
+  if (const refusal reason = refuse_narrow_y(args)) return reason;
+  if (const std::int64_t over = misaligned(args.y.data, static_cast<std::uintptr_t>(max(bits_of(args.y.type) / 8, 1)));
+      over != 0)
     return {invalid_argument, "address of Y modulo its element", over, relation::exactly, 0};
   if (args.y.row_stride > INT32_MAX / 4)
     return {unsupported_feature, "row stride of Y", args.y.row_stride, relation::at_most, INT32_MAX / 4};
@@ -106,6 +104,13 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .must_be = relation::absent,
                    .limit = 0,
                    .why = "cuda::catalogue lists the tiles that are compiled"});
+  const dtype y = formats_of(args).y;
+  if (bits_of(y) < 16 && !stores_narrow_y(flags))
+    return refuse({.status = status_code::unsupported_feature,
+                   .subject = "block_m for a Y of less than 16 bits",
+                   .value = flags.block_m,
+                   .must_be = relation::at_most,
+                   .limit = 64});
   const int most_split = tiles_there[static_cast<std::size_t>(index)].split_k;
   if (flags.split_k < 1 || flags.split_k > most_split)
     return refuse({.status = status_code::unsupported_feature,
@@ -122,9 +127,9 @@ launch_plan plan_launch(const matmul_args& args, const opt_flags& flags) noexcep
                    .must_be = relation::at_most,
                    .limit = INT32_MAX});
   if constexpr (Catalogue::bf16)
-    if (args.x.type == dtype::bf16) plan.kernel = kernel_of<Catalogue, dtype::bf16>(plan.arch, index);
+    if (args.x.type == dtype::bf16) plan.kernel = kernel_of<Catalogue, dtype::bf16>(plan.arch, index, y);
   if constexpr (Catalogue::fp16)
-    if (args.x.type == dtype::fp16) plan.kernel = kernel_of<Catalogue, dtype::fp16>(plan.arch, index);
+    if (args.x.type == dtype::fp16) plan.kernel = kernel_of<Catalogue, dtype::fp16>(plan.arch, index, y);
   if (plan.kernel.run == nullptr)
     return refuse({.status = status_code::unsupported_dtype,
                    .subject = "kernels for this format of X",

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "detail/math.hpp"
 #include "dtype.hpp"
@@ -104,6 +105,23 @@ constexpr refusal refuse_call(const matmul_args& args) noexcept {
           .must_be = relation::exactly,
           .limit = 0,
           .why = "see check_args"};
+}
+
+/// What is wrong with a Y of less than 16 bits.
+inline refusal refuse_narrow_y(const matmul_args& args) noexcept {
+  using enum status_code;
+  const y_operand& y = args.y;
+  if (bits_of(y.type) >= 16) return {};
+  constexpr std::string_view why = "an element of 8 or 4 bits is written once: quantise_rows makes them of a sum";
+  if (args.topk > 1) return {unsupported_feature, "topk", args.topk, relation::exactly, 1, why};
+  if (args.accumulate) return {unsupported_feature, "accumulate", 1, relation::exactly, 0, why};
+  if (y.type == dtype::mxfp4) return {};
+  constexpr std::string_view pairs = "two codes are stored at once";
+  if (y.row_stride % 2 != 0)
+    return {invalid_argument, "row stride of Y", y.row_stride, relation::multiple_of, 2, pairs};
+  const auto over = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y.data) % 2);
+  if (over != 0) return {invalid_argument, "address of Y modulo 2", over, relation::exactly, 0, pairs};
+  return {};
 }
 
 /// What is wrong with the workspace of arguments that need `bytes` of it.

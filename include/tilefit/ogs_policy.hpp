@@ -141,6 +141,13 @@ struct ogs_policy {
                                                detail::cuda_tile(32, 128, 64, 4, 3, 16),
                                                detail::cuda_tile(64, 128, 64, 4, 3, 1)};
 
+  /// Of CUDA tiles, narrow ones first, those whose kernels store such a Y.
+  static constexpr std::span<const opt_flags> storing(std::span<const opt_flags> tiles, dtype y) noexcept {
+    std::size_t count = 0;
+    while (count < tiles.size() && (bits_of(y) >= 16 || stores_narrow_y(tiles[count]))) ++count;
+    return tiles.first(count);
+  }
+
   /// Which main loop the kernels for these formats have.
   static constexpr ogs_loop loop_for(const arch_traits& arch, const matmul_formats& formats) noexcept {
     if (arch.vendor == vendor_id::amd) {
@@ -162,7 +169,7 @@ struct ogs_policy {
     return arch.xcd_count > 1 ? detail::mfma_tiles_for<8, 16>(bits) : detail::mfma_tiles_for<1, 16>(bits);
   }
 
-  /// The fewest columns of W that a tile of AMD's kernels must have: with block scales of Y all 32 of a block.
+  /// The fewest columns of W that a tile must have: with block scales of Y all 32 of a block.
   static constexpr int least_block_n(const matmul_formats& formats) noexcept {
     return !has_block_scales(formats.y) ? 1 : formats.act == activation::swiglu ? 64 : 32;
   }
@@ -171,9 +178,9 @@ struct ogs_policy {
   constexpr std::span<const opt_flags> candidates(const arch_traits& arch,
                                                   const matmul_problem& problem) const noexcept {
     switch (loop_for(arch, problem.formats)) {
-      case ogs_loop::mma_sync: return generic_tiles;
+      case ogs_loop::mma_sync: return storing(generic_tiles, problem.formats.y);
       case ogs_loop::mma_block_scaled: return detail::tiles_of<mma_block_scaled_grid>;
-      case ogs_loop::wgmma: return hopper_tiles;
+      case ogs_loop::wgmma: return storing(hopper_tiles, problem.formats.y);
       case ogs_loop::mfma:
       case ogs_loop::mfma_scale: {
         // The narrowest tile comes first. It has not all columns of a block of Y where two of W make one.
@@ -211,14 +218,14 @@ struct ogs_policy {
               4,
               "W is MXFP4, or BF16 or E4M3 without block scales"};
     const ogs_loop loop = loop_for(arch, formats);
-    const bool mfma = loop == ogs_loop::mfma || loop == ogs_loop::mfma_scale;
-    if (formats.y == dtype::mxfp4 && !mfma)
+    const bool narrow_y = loop != ogs_loop::mma_block_scaled && loop != ogs_loop::wmma;
+    if (formats.y == dtype::mxfp4 && !narrow_y)
       return {unsupported_dtype,
               "number of bits of Y",
               bits_of(formats.y),
               relation::at_least,
               8,
-              "kernels for CDNA store MXFP4"};
+              "kernels with wgmma, mma.sync and MFMA store MXFP4"};
     if (formats.scale_block != 32)
       return {unsupported_feature, "scale_block", formats.scale_block, relation::exactly, 32};
     if (formats.x_transposed)
@@ -227,7 +234,7 @@ struct ogs_policy {
       return {unsupported_feature, "number of bits of Y", bits_of(formats.y), relation::at_least, 16, "Y is added to"};
     if (problem.n % 32 != 0) return {unsupported_feature, "n", problem.n, relation::multiple_of, 32};
     if (problem.k % 32 != 0) return {unsupported_feature, "k", problem.k, relation::multiple_of, 32};
-    if (const int least = least_block_n(formats); mfma && least > 1) {
+    if (const int least = least_block_n(formats); narrow_y && least > 1) {
       if (problem.n % least != 0)
         return {unsupported_feature, "n", problem.n, relation::multiple_of, least, "a scale of Y is for 32 columns"};
       if (constraints.strict.value_or(false) && constraints.block_n.value_or(least) < least)

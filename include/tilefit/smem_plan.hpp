@@ -29,13 +29,14 @@ enum class smem_region : std::uint8_t {
   bias,         ///< bias of the tile's columns
   accumulator,  ///< output tile on its way to memory
   x_transpose,  ///< second copy of an X tile that is turned around
+  y_scales,     ///< E8M0 bytes of Y, on their way between warps
 };
-inline constexpr int smem_region_count = 11;
+inline constexpr int smem_region_count = 12;
 
 constexpr std::string_view name_of(smem_region region) noexcept {
   constexpr std::array<std::string_view, smem_region_count> names = {
-      "X values",    "X scales", "W values", "W scales",    "W padding",  "barriers",
-      "work pieces", "row indx", "bias",     "accumulator", "X transpose"};
+      "X values",    "X scales", "W values", "W scales",    "W padding",   "barriers",
+      "work pieces", "row indx", "bias",     "accumulator", "X transpose", "Y scales"};
   return names[static_cast<std::size_t>(region)];
 }
 
@@ -136,6 +137,9 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr std::int64_t bytes_of(dtype type, std
 /// Tiles of AMD's matrix kernels in which the waves of a block share K, not columns: those for few rows.
 TILEFIT_HD constexpr bool waves_share_k(const opt_flags& flags) noexcept { return flags.block_m <= 32; }
 
+/// CUDA tiles whose kernels store Y in FP8, MXFP8 and MXFP4: those whose sums leave registers for it.
+TILEFIT_HD constexpr bool stores_narrow_y(const opt_flags& flags) noexcept { return flags.block_m <= 64; }
+
 /// LDS of the kernels for AMD's matrix cores, whose W is MXFP4: it goes from memory to registers, and so does X where
 /// waves share K. There their sums meet in LDS; elsewhere it holds X, in rows of 256 bytes, and a word for each block
 /// scale of X, as LDS-direct loads of bytes leave them.
@@ -184,6 +188,8 @@ TILEFIT_HD TILEFIT_ALWAYS_INLINE constexpr smem_plan ogs_smem_plan(const arch_tr
     plan.add(smem_region::work_pieces, 32 * (flags.num_stages + 2), fixed, 128);
     plan.add(smem_region::row_indx, 8 * m, fixed, 128);
   }
+  // A byte for each row and 16 columns of W.
+  if (has_block_scales(formats.y)) plan.add(smem_region::y_scales, detail::div_pow2(m * n, 16), fixed, 128);
   return plan;
 }
 

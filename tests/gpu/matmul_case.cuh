@@ -76,6 +76,15 @@ inline std::string text_of(const cuda::launch_status& status) {
   return text;
 }
 
+inline std::string shape_text(const case_spec& s) {
+  return "E" + std::to_string(s.experts) + " top" + std::to_string(s.topk) + " t" + std::to_string(s.tokens) + " N" +
+         std::to_string(s.n) + " K" + std::to_string(s.k) + " " + std::string(name_of(s.x)) + "->" +
+         std::string(name_of(s.y)) + (s.act == activation::swiglu ? " swiglu" : "") + (s.gather ? " gather" : "") +
+         (s.scatter ? " scatter" : "") + (s.reduce ? " reduce" : "") + (s.accumulate ? " accumulate" : "") +
+         (s.every_row ? " every row" : "") + (s.bias ? "" : " no bias") + (s.gammas ? " gammas" : "") +
+         (s.absent ? " absent" : "") + (s.remote_experts > 0 ? " remote" : "");
+}
+
 /// Row lists of a spec, on the host. Rows are sorted by expert, tokens ascending within one.
 struct row_lists {
   std::vector<std::int32_t> offsets, gather, scatter;  ///< as in matmul_args

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "matmul_behaviour.cuh"
+#include "narrow_y.cuh"
 #ifdef TILEFIT_GOLDEN_DIR
 #include "golden_layers.cuh"
 #endif
@@ -22,15 +23,6 @@ namespace {
 
 constexpr dtype y_types[] = {dtype::bf16, dtype::fp32, dtype::fp16};
 constexpr dtype x_types[] = {dtype::bf16, dtype::fp16};
-
-std::string shape_text(const case_spec& s) {
-  return "E" + std::to_string(s.experts) + " top" + std::to_string(s.topk) + " t" + std::to_string(s.tokens) + " N" +
-         std::to_string(s.n) + " K" + std::to_string(s.k) + " " + std::string(name_of(s.x)) + "->" +
-         std::string(name_of(s.y)) + (s.act == activation::swiglu ? " swiglu" : "") + (s.gather ? " gather" : "") +
-         (s.scatter ? " scatter" : "") + (s.reduce ? " reduce" : "") + (s.accumulate ? " accumulate" : "") +
-         (s.every_row ? " every row" : "") + (s.bias ? "" : " no bias") + (s.gammas ? " gammas" : "") +
-         (s.absent ? " absent" : "") + (s.remote_experts > 0 ? " remote" : "");
-}
 
 /// Kernels that pack weights on the device do what the library does on the CPU.
 void test_weights(matmul_test& test) {
@@ -333,6 +325,7 @@ int run_groups(session& counts, const test_options& options) {
   group("strides", test_strides);
   group("scales", test_scales);
   group("contagion", test_contagion);
+  group("narrow Y", test_narrow_y);
   group("repeats", test_repeats);
   group("workspace", test_shared_workspace);
   group("batches", test_batches);

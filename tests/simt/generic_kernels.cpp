@@ -25,6 +25,7 @@ constexpr tilefit_simt::matmul_kernel kernel_of() {
   return {.flags = tile::flags,
           .x = X,
           .smem_bytes = static_cast<std::size_t>(tile::plan.total_bytes()),
+          .smem_bytes_of_blocks = static_cast<std::size_t>(tile::plan_of_blocks.total_bytes()),
           .threads = tile::threads,
           .run = kernels::matmul_ogs_mma<tile>};
 }

@@ -17,6 +17,7 @@ struct matmul_kernel {
   tilefit::opt_flags flags;
   tilefit::dtype x = tilefit::dtype::bf16;
   std::size_t smem_bytes = 0;
+  std::size_t smem_bytes_of_blocks = 0;  ///< where Y has block scales
   int threads = 0;
   int teams = 1;  ///< of a block that meet those of others, each on its own
   tilefit::weight_layout layout = tilefit::weight_layout::mma_m16k64;

@@ -33,14 +33,7 @@ namespace tilefit::inline v0::detail {
 inline refusal refuse_hip_y(const matmul_args& args) noexcept {
   using enum status_code;
   const y_operand& y = args.y;
-  if (bits_of(y.type) < 16) {
-    constexpr std::string_view why = "an element of 8 or 4 bits is written once: quantise_rows makes them of a sum";
-    if (args.topk > 1) return {unsupported_feature, "topk", args.topk, relation::exactly, 1, why};
-    if (args.accumulate) return {unsupported_feature, "accumulate", 1, relation::exactly, 0, why};
-    if (y.type != dtype::mxfp4 && y.row_stride % 2 != 0)
-      return {
-          invalid_argument, "row stride of Y", y.row_stride, relation::multiple_of, 2, "two codes are stored at once"};
-  }
+  if (const refusal reason = refuse_narrow_y(args)) return reason;
   const std::int64_t alignment = y.type == dtype::mxfp4 ? 1 : max(bits_of(y.type) / 8, 2);
   const auto over =
       static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y.data) % static_cast<std::uintptr_t>(alignment));

@@ -1,6 +1,6 @@
 // L5: from FP32 sums in registers to rows of Y.
 // Knows: bias, SwiGLU, gamma, accumulation, scatter; which lane holds what (lanes.hpp, mma_c_place, and the row order
-// of weight_layout::mma_m16k64). Must not know: how the sums came about.
+// of weight_layout::mma_m16k64). Must not know: how the sums came about, narrow formats (atom_quantise.cuh).
 //
 // The matmul computes W * X^T: a lane's four sums of a block of 16 rows of W x 8 tokens are columns n and n + 1 of Y
 // for two tokens. Stores go straight to memory: eight lanes make 32 contiguous bytes of a row of Y.
@@ -11,26 +11,12 @@
 #include "../detail/config.hpp"
 #include "../device/ops.cuh"
 #include "../matmul_args.hpp"
+#include "atom_quantise.cuh"
+#include "lane_bias.cuh"
 #include "ogs_params.hpp"
 #include "store_rows.cuh"
 
 namespace tilefit::inline v0::kernels {
-
-/// Bias of a lane's two rows of W in each atom of its warp: rows from `first_n`, 16 to an atom.
-template <int Atoms>
-struct lane_bias {
-  float value[Atoms][2];
-
-  __device__ lane_bias(const matmul_args& args, std::int32_t expert, std::int32_t first_n) noexcept {
-#pragma unroll
-    for (int m = 0; m < Atoms; ++m) {
-      const std::int32_t n = first_n + 16 * m + 2 * (device::hidden(static_cast<int>(threadIdx.x)) % 32 / 4);
-      const bool biased = args.bias != nullptr && n < args.n;
-      value[m][0] = biased ? args.bias[expert * args.n + n] : 0.0f;
-      value[m][1] = biased ? args.bias[expert * args.n + n + 1] : 0.0f;
-    }
-  }
-};
 
 template <store_kind Kind, activation Act, int Atoms, int Blocks>
 __device__ __forceinline__ void store_atoms_as(const ogs_params& params, std::int32_t first_n,
@@ -82,17 +68,21 @@ __device__ __forceinline__ void store_atoms_as(const ogs_params& params, std::in
 }
 
 /// Stores the sums of a warp's atoms, 16 rows of W each from `first_n` on, for 8 * Blocks tokens. `targets`
-/// [8 * Blocks] of the tokens. All lanes of a warp call; atoms behind n are left out.
-template <int Atoms, int Blocks>
+/// [8 * Blocks] of the tokens. All lanes of a warp call, and all warps of a meeting where Y is quantised; atoms behind
+/// n are left out. `Narrow`: the launch may ask for that.
+template <bool Narrow, int Atoms, int Blocks>
 __device__ __forceinline__ void store_atoms(const ogs_params& params, std::int32_t first_n,
                                             const lane_bias<Atoms>& bias, const row_target* targets,
-                                            const float (&sum)[Atoms][Blocks][4]) noexcept {
+                                            const float (&sum)[Atoms][Blocks][4],
+                                            const atom_meeting& meeting) noexcept {
   const auto with = [&]<activation Act>() __attribute__((always_inline)) {
     switch (params.store) {
       case store_kind::bf16: return store_atoms_as<store_kind::bf16, Act>(params, first_n, bias, targets, sum);
       case store_kind::fp16: return store_atoms_as<store_kind::fp16, Act>(params, first_n, bias, targets, sum);
       case store_kind::fp32: return store_atoms_as<store_kind::fp32, Act>(params, first_n, bias, targets, sum);
-      case store_kind::quantised: return;  // refused by the launch
+      case store_kind::quantised:
+        if constexpr (Narrow) store_quantised<Act>(params, first_n, bias, targets, sum, meeting);
+        return;
       case store_kind::generally:
         return store_atoms_as<store_kind::generally, Act>(params, first_n, bias, targets, sum);
     }

@@ -27,6 +27,7 @@ struct generic_tile {
   static constexpr dtype x = Entry::x;
   static constexpr bool on_hopper = Entry::on_hopper;
   static constexpr bool can_split = flags.split_k > 1;
+  static constexpr bool stores_narrow = stores_narrow_y(flags);
   static constexpr int groups = 1;  ///< that bring their sums to a meeting
   static constexpr int threads = 32 * flags.num_warps;
   static constexpr int stages = flags.num_stages;
@@ -36,7 +37,8 @@ struct generic_tile {
   static constexpr int token_warps =
       flags.block_m >= 128 || (flags.block_m >= 64 && flags.block_n / flags.num_warps < 32) ? 2 : 1;
   static constexpr int row_warps = flags.num_warps / token_warps;
-  static constexpr int atoms = flags.block_n / 16 / row_warps;  ///< of a warp
+  static constexpr int slab_atoms = flags.block_n / 16;
+  static constexpr int atoms = slab_atoms / row_warps;  ///< of a warp
   /// Tiles with fewer tokens compute the next multiple of this: quarters of block_m as far as warps can share them.
   static constexpr int width_step = flags.block_m < 32 ? 8 : flags.block_m / 4;
 
@@ -47,6 +49,10 @@ struct generic_tile {
   /// The plan is the same for every architecture that this kernel serves; budgets differ.
   static constexpr smem_plan plan =
       ogs_smem_plan(arch_v<arch_id::sm_80>, {.x = x, .gather = true, .scatter = true}, flags).with_stages(stages);
+  /// With block scales in Y; everything else is where it is without.
+  static constexpr smem_plan plan_of_blocks =
+      ogs_smem_plan(arch_v<arch_id::sm_80>, {.x = x, .y = dtype::mxfp8, .gather = true, .scatter = true}, flags)
+          .with_stages(stages);
 
   // --- who copies what ---
 
@@ -111,6 +117,7 @@ struct generic_tile {
   static_assert(flags.block_m <= threads && flags.block_m % x_rows_at_once == 0 && x_rows_at_once % 8 == 0);
   static_assert(flags.block_m % width_step == 0 && width_step % (8 * token_warps) == 0);
   static_assert(stages >= 2 && fits(arch_v<arch_id::sm_80>));
+  static_assert(plan_of_blocks[smem_region::y_scales].offset == plan.total_bytes());
   static_assert(plan[smem_region::x_values].bytes == k_atoms * x_atom_bytes);
   static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);
 };

@@ -79,11 +79,11 @@ class hopper_consumer {
     }
   }
 
-  __device__ void release(int stage) const noexcept {
+  __device__ __forceinline__ void release(int stage) const noexcept {
     if (thread() % 32 < Tile::arrivals) device::arrive(storage_.empty(stage));
   }
 
-  __device__ void load(lane_words& words, int stage, int k_atom, int m) const noexcept {
+  __device__ __forceinline__ void load(lane_words& words, int stage, int k_atom, int m) const noexcept {
     const std::byte* const atom =
         storage_.w(stage) + warp() / 4 * Tile::w_group_bytes + warp() % 4 * atom_bytes + k_atom * 4 * atom_bytes;
     words.load(atom + lane_.values, atom + lane_.scales);
@@ -126,7 +126,13 @@ class hopper_consumer {
                                    .barrier = group_barrier + group()},
                                   sum))
         return;
-    if (mine) store_atoms(params_, first_n, bias, targets, sum);
+    if (mine || (Tile::stores_narrow && params_.store == store_kind::quantised))
+      store_atoms<Tile::stores_narrow>(params_, first_n, bias, targets, sum,
+                                       {.scales = storage_.y_scales(),
+                                        .slab_atoms = Tile::slab_atoms,
+                                        .first_atom = device::hidden(warp()),
+                                        .barrier = group_barrier + group(),
+                                        .threads = group_threads});
     if (params_.present != nullptr && piece.first_atom == 0 && group() == 0)
 #pragma unroll
       for (int i = 0; i < most; ++i)
@@ -137,7 +143,7 @@ class hopper_consumer {
   static constexpr int at_once = detail::min(Tile::k_atoms, Tile::flags.block_m < 32 ? 4 : 2);
 
   template <int Width>
-  __device__ void multiply_mma(const work_piece& piece, float (&sum)[atoms][Width / 8][4]) noexcept {
+  __device__ __forceinline__ void multiply_mma(const work_piece& piece, float (&sum)[atoms][Width / 8][4]) noexcept {
     // Products of few tokens would wait for each other: those of every other K atom have sums of their own.
     float other[atoms][Width / 8][4] = {};
     int left = k_atoms_ - piece.first_step * Tile::k_atoms;
@@ -163,7 +169,8 @@ class hopper_consumer {
 
   /// K atoms first .. first + Count - 1 of the stage.
   template <int Count, int Blocks>
-  __device__ void multiply_stage(int first, float (&sum)[atoms][Blocks][4], float (&other)[atoms][Blocks][4]) noexcept {
+  __device__ __forceinline__ void multiply_stage(int first, float (&sum)[atoms][Blocks][4],
+                                                 float (&other)[atoms][Blocks][4]) noexcept {
     lane_words words[Count][atoms];
     bool mine = true;
 #pragma unroll

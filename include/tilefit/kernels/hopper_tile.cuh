@@ -27,6 +27,7 @@ struct hopper_tile {
   static constexpr dtype x = Entry::x;
   static constexpr bool uses_wgmma = flags.block_m >= 64;  ///< else mma.sync: fewer instructions where tokens are few
   static constexpr bool can_split = flags.split_k > 1;
+  static constexpr bool stores_narrow = stores_narrow_y(flags);
   static constexpr int producer_warps = uses_wgmma ? 4 : 2;
   static constexpr int x_warps = producer_warps - 1;
   static constexpr int consumer_warps = flags.num_warps - producer_warps;
@@ -58,6 +59,10 @@ struct hopper_tile {
   static constexpr smem_plan plan =
       ogs_smem_plan(arch_v<arch_id::sm_90>, {.x = x, .gather = true, .scatter = true}, flags)
           .with_stages(flags.num_stages);
+  /// With block scales in Y; everything else is where it is without.
+  static constexpr smem_plan plan_of_blocks =
+      ogs_smem_plan(arch_v<arch_id::sm_90>, {.x = x, .y = dtype::mxfp8, .gather = true, .scatter = true}, flags)
+          .with_stages(flags.num_stages);
   static constexpr int blocks_per_sm = [] {
     const int fitting = tilefit::blocks_per_sm(arch_v<arch_id::sm_90>, plan.total_bytes(), threads);
     return uses_wgmma ? 1 : detail::min(fitting, 24 / flags.num_warps);
@@ -68,7 +73,8 @@ struct hopper_tile {
   static_assert(atoms == 1);
   static_assert(!uses_wgmma || groups == 3 || groups == 4, "what registers are shared out for");
   static_assert(consumer_warps % 4 == 0 && atoms * 16 * consumer_warps == flags.block_n);
-  static_assert(plan.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
+  static_assert(plan_of_blocks.total_bytes() <= arch_v<arch_id::sm_90>.smem_block_bytes);
+  static_assert(plan_of_blocks[smem_region::y_scales].offset == plan.total_bytes());
   static_assert(plan[smem_region::x_values].bytes == x_stage_bytes);
   static_assert(plan[smem_region::w_values].bytes == w_groups * w_group_bytes);
 };

@@ -45,7 +45,7 @@ class generic_block {
         feed_(params),
         copier_(params, storage, thread) {}
 
-  __device__ void run() noexcept {
+  __device__ __forceinline__ void run() noexcept {
     find_pieces(2);
     __syncthreads();
     copier_.prepare();
@@ -75,7 +75,7 @@ class generic_block {
   static constexpr std::int32_t no_row = INT32_MAX - weight_atom::group_rows;
 
   /// The first warp sees to it that `count` pieces are known that have not been begun.
-  __device__ void find_pieces(int count) noexcept {
+  __device__ __forceinline__ void find_pieces(int count) noexcept {
     if (warp_ == 0) {
 #pragma unroll 1
       for (; known_ < count; ++known_) {
@@ -86,14 +86,14 @@ class generic_block {
   }
 
   /// The stage to multiply is there, the one before it is free.
-  __device__ void await_stage() const noexcept {
+  __device__ __forceinline__ void await_stage() const noexcept {
     device::wait_copies<stages - 2>();
     __syncthreads();
   }
 
   /// Picks the narrowest width that holds the rows.
   template <int Width>
-  __device__ void widths(int rows) noexcept {
+  __device__ __forceinline__ void widths(int rows) noexcept {
     if constexpr (Width >= Tile::flags.block_m) {
       multiply<Width>();
     } else {
@@ -106,7 +106,7 @@ class generic_block {
 
   /// The piece is read where it is needed: registers are scarce while multiplying.
   template <int Width>
-  __device__ void multiply() noexcept {
+  __device__ __forceinline__ void multiply() noexcept {
     const row_target target = find_target();
     // Where sums leave few registers, the bias is fetched when it is needed.
     constexpr bool early_bias = Tile::atoms * (Width / Tile::token_warps / 8) < 16;
@@ -141,17 +141,24 @@ class generic_block {
         return;
     const std::int32_t n = first_row(piece);
     if constexpr (!early_bias) bias = lane_bias<atoms>(params_.args, piece.expert, n);
-    store_atoms(params_, n, bias, storage_.targets() + token, sum);
+    store_atoms<Tile::stores_narrow>(params_, n, bias, storage_.targets() + token, sum,
+                                     {.scales = storage_.y_scales() + token * Tile::slab_atoms,
+                                      .slab_atoms = Tile::slab_atoms,
+                                      .first_atom = Tile::first_atom(warp_),
+                                      .barrier = team_barrier,
+                                      .threads = Tile::threads});
   }
 
   /// First of this warp's rows of W.
-  __device__ std::int32_t first_row(const work_piece& piece) const noexcept {
+  __device__ __forceinline__ std::int32_t first_row(const work_piece& piece) const noexcept {
     return weight_atom::rows * (piece.first_atom + Tile::first_atom(warp_));
   }
 
   /// The last warps find out where rows go: the first one finds pieces.
-  __device__ int target_row() const noexcept { return Tile::threads - 1 - static_cast<int>(device::hidden(thread_)); }
-  __device__ row_target find_target() const noexcept {
+  __device__ __forceinline__ int target_row() const noexcept {
+    return Tile::threads - 1 - static_cast<int>(device::hidden(thread_));
+  }
+  __device__ __forceinline__ row_target find_target() const noexcept {
     const work_piece piece = *storage_.piece(slot_);
     const int row = target_row();
     row_target target;
@@ -159,7 +166,7 @@ class generic_block {
     return target;
   }
   template <int Width>
-  __device__ void keep_target(const row_target& target) const noexcept {
+  __device__ __forceinline__ void keep_target(const row_target& target) const noexcept {
     if (const int row = target_row(); row < Width) storage_.targets()[row] = target;
     if (params_.present != nullptr && storage_.piece(slot_)->first_atom == 0 && target.row >= 0)
       params_.present[target.row] = 1;
@@ -168,7 +175,7 @@ class generic_block {
   /// The stage's K atoms, at most `left`. Those of a whole stage go together; the last few of K, and those whose scales
   /// cannot be folded, one by one.
   template <int Blocks>
-  __device__ void multiply_stage(int left, int token, float (&sum)[atoms][Blocks][4]) const noexcept {
+  __device__ __forceinline__ void multiply_stage(int left, int token, float (&sum)[atoms][Blocks][4]) const noexcept {
     const std::uint32_t x = device::shared_address(storage_.x(stage_)) + static_cast<unsigned>(128 * token);
     const std::byte* const w = storage_.w(stage_) + Tile::atom_byte(Tile::first_atom(warp_));
     int done = 0;
@@ -194,7 +201,7 @@ class generic_block {
   }
 
   /// True when this lane's scales can be folded.
-  __device__ bool load(lane_words (&words)[atoms], const std::byte* w) const noexcept {
+  __device__ __forceinline__ bool load(lane_words (&words)[atoms], const std::byte* w) const noexcept {
     bool folds = true;
 #pragma unroll
     for (int m = 0; m < atoms; ++m) {

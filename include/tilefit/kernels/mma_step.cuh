@@ -20,7 +20,7 @@ struct lane_words {
   std::uint32_t codes;
 
   /// `values` and `scales`: this lane's in the atom.
-  __device__ void load(const std::byte* values, const std::byte* scales) noexcept {
+  __device__ __forceinline__ void load(const std::byte* values, const std::byte* scales) noexcept {
     words = *reinterpret_cast<const uint4*>(values);
     codes = *reinterpret_cast<const std::uint32_t*>(scales);
   }
@@ -33,7 +33,7 @@ struct lane_offsets {
   std::uint32_t x[2];  ///< ldmatrix address of K 0..31 and 32..63 of tokens 0..7
   std::uint32_t x16;   ///< ldmatrix address of K 0..15 of tokens 0..15; those of 16 and 32 K further on: flip bit 5, 6
 
-  __device__ lane_offsets() noexcept {
+  __device__ __forceinline__ lane_offsets() noexcept {
     const unsigned lane = threadIdx.x % 32;
     for (unsigned half = 0; half < 2; ++half) x[half] = device::swizzled_chunk(lane % 8, 4 * half + lane / 8);
     x16 = device::swizzled_chunk(lane / 16 * 8 + lane % 8, lane / 8 % 2);

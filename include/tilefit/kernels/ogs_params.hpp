@@ -14,7 +14,7 @@ enum class store_kind : std::uint8_t {
   bf16,       ///< aligned pairs, nothing added
   fp16,       ///< likewise
   fp32,       ///< likewise
-  quantised,  ///< FP8, MXFP8 or MXFP4, nothing added; FP8 at multiples of 2 bytes. AMD's kernels alone
+  quantised,  ///< FP8, MXFP8 or MXFP4, nothing added; FP8 at multiples of 2 bytes
   generally   ///< everything else, in 16 or 32 bits
 };
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "../smem_plan.hpp"
 #include "schedule.hpp"
@@ -23,6 +24,10 @@ struct tile_storage {
   }
   __device__ std::byte* x(int stage) const noexcept { return at<smem_region::x_values>(stage); }
   __device__ std::byte* w(int stage) const noexcept { return at<smem_region::w_values>(stage); }
+  /// Block scales of Y on their way between warps, [tokens][atoms of the slab]: in launches whose Y has them.
+  __device__ std::uint8_t* y_scales() const noexcept {
+    return reinterpret_cast<std::uint8_t*>(base + Tile::plan_of_blocks[smem_region::y_scales].offset);
+  }
   /// What is to be done, in a ring of slots.
   __device__ work_piece* piece(int slot) const noexcept {
     return reinterpret_cast<work_piece*>(at<smem_region::work_pieces>()) + slot;

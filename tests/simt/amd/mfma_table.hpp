@@ -19,6 +19,7 @@ constexpr matmul_kernel kernel_of_tile() {
   matmul_kernel kernel{.flags = Tile::flags,
                        .x = Tile::x,
                        .smem_bytes = static_cast<std::size_t>(Tile::plan.total_bytes()),
+                       .smem_bytes_of_blocks = static_cast<std::size_t>(Tile::plan.total_bytes()),
                        .threads = Tile::threads,
                        .teams = Tile::row_tiles * Tile::token_tiles,
                        .layout = weight_layout::mfma_m16k128};
