@@ -14,6 +14,7 @@
 #include "launch_status.hpp"
 #include "make_opt_flags.hpp"
 #include "matmul_args.hpp"
+#include "moe_hidden.hpp"
 #include "opt_flags.hpp"
 #include "status.hpp"
 
@@ -49,9 +50,12 @@ struct moe_args {
   const float* gate_up_bias = nullptr;       ///< [local experts, 2 * intermediate]
   const float* down_bias = nullptr;          ///< [local experts, hidden]
   swiglu_params swiglu = {};
-  dtype between = dtype::bf16;  ///< format of the activations between the two matmuls: bf16 or fp16
-  y_operand y = {};             ///< rows = tokens; bf16, fp16 or fp32
-  bool accumulate = false;      ///< see matmul_args
+  /// Format of the activations between the two matmuls: bf16, fp16, and where there are kernels that read them as X
+  /// (gfx950) fp8_e4m3, mxfp8 or mxfp4, which gate_up's kernel then stores.
+  dtype between = dtype::bf16;
+  const float* between_scale = nullptr;  ///< one number for fp8_e4m3 between them; null = 1
+  y_operand y = {};                      ///< rows = tokens; bf16, fp16 or fp32
+  bool accumulate = false;               ///< see matmul_args
   /// moe_workspace_bytes of them at a multiple of `workspace_alignment`, prepared once by `prepare_workspace`. One
   /// workspace serves layers, token counts and flags of all sorts, as long as their calls follow each other.
   void* workspace = nullptr;
@@ -91,32 +95,6 @@ struct moe_plan {
   gpu::reduce_topk_args sum = {};
 };
 
-/// The activations between the matmuls, as gate_up writes them and as down reads them.
-struct moe_hidden {
-  y_operand written = {};
-  x_operand read = {};
-};
-
-/// What is wrong with their format.
-constexpr refusal refuse_hidden(dtype type) noexcept {
-  if (type != dtype::bf16 && type != dtype::fp16)
-    return {.status = status_code::unsupported_dtype,
-            .subject = "number of bits of the activations between the matmuls",
-            .value = bits_of(type),
-            .must_be = relation::exactly,
-            .limit = 16,
-            .why = "they are bf16 or fp16"};
-  return {};
-}
-
-/// Their place in a workspace: place(bytes) is where so many bytes may lie.
-template <class Place>
-moe_hidden place_hidden(dtype type, std::int64_t rows, std::int64_t columns, Place place) noexcept {
-  std::byte* const elements = place(rows * columns * bits_of(type) / 8);
-  return {.written = {.data = elements, .type = type, .rows = rows, .row_stride = columns},
-          .read = {.data = elements, .type = type, .rows = rows, .row_stride = columns}};
-}
-
 /// What is wrong with a layer, as far as neither the matmuls nor the routing say it.
 inline refusal refuse_layer(const gpu::moe_args& args, int local, std::int64_t most_blocks) noexcept {
   constexpr std::int64_t most_columns = std::int64_t{1} << 24;  // keeps every size below 2^63
@@ -136,7 +114,14 @@ inline refusal refuse_layer(const gpu::moe_args& args, int local, std::int64_t m
     return bad_number("number of logits, given and rows that are set", inputs, relation::exactly, 1);
   if (args.x.rows != args.tokens) return bad_number("rows of x", args.x.rows, relation::exactly, args.tokens);
   if (args.y.rows != args.tokens) return bad_number("rows of y", args.y.rows, relation::exactly, args.tokens);
-  if (const refusal reason = refuse_hidden(args.between)) return reason;
+  if (args.between == dtype::fp32)
+    return {.status = status_code::unsupported_dtype,
+            .subject = "number of bits of the activations between the matmuls",
+            .value = 32,
+            .must_be = relation::at_most,
+            .limit = 16,
+            .why = "kernels read them as X"};
+  if (const refusal reason = refuse_hidden(args.between, args.intermediate)) return reason;
   if (args.tokens == 0) return nothing_to_do("tokens");
   if (args.rows.expert_offsets != nullptr) {
     if (args.rows.gather_indx == nullptr) return missing("rows.gather_indx");
@@ -196,7 +181,7 @@ inline moe_plan plan_moe(const gpu::moe_args& args, std::int64_t matmul_bytes, v
              .gammas = routing.gammas};
   }
 
-  const moe_hidden between = place_hidden(args.between, rows, args.intermediate, place);
+  const moe_hidden between = place_hidden(args.between, args.between_scale, rows, args.intermediate, place);
   plan.gate_up = {.m = rows,
                   .n = 2 * args.intermediate,
                   .k = args.hidden,

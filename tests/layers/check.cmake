@@ -19,7 +19,7 @@ set(L3 kernel_policy.hpp ogs_policy.hpp triton_ogs_policy.hpp tuned.hpp detail/s
   matmul_args.hpp quantise_args.hpp launch_status.hpp routing.hpp weight_layout.hpp weights.hpp dispatch.hpp tilefit.hpp)
 set(L4 device/.*)
 set(L5 kernels/.*)
-set(L6 runtime.cuh compiled_kernels.cuh launch.cuh launch_args.hpp launch_steps.cuh moe_mlp.cuh moe_plan.hpp
+set(L6 runtime.cuh compiled_kernels.cuh launch.cuh launch_args.hpp launch_steps.cuh moe_hidden.hpp moe_mlp.cuh moe_plan.hpp
   quantise_rows.cuh hip/.* host/.* c/.* c.h)
 
 # Pairs "layer including -> layer included" that the order of the layers does not express.

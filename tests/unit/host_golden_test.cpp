@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -70,14 +71,17 @@ struct outcome {
   std::vector<float> weight;
 };
 
-/// Computes the layer with activations, intermediate and output in `type`.
-outcome compute(const golden_layer& layer, dtype type, const host::moe_flags& flags, const host::execution& how) {
+/// Computes the layer with activations and output in `type`, and what lies between the matmuls in `between`, FP8 under
+/// a scale of a quarter.
+outcome compute(const golden_layer& layer, dtype type, dtype between, const host::moe_flags& flags,
+                const host::execution& how) {
   const auto rows = static_cast<std::size_t>(layer.tokens);
   std::vector<float> logits(rows * experts);
   REQUIRE(host::router_logits(layer.hidden_fp32, layer.router_weight, layer.router_bias, width, logits) ==
           status_code::ok);
   std::vector<std::uint8_t> y(rows * width * static_cast<std::size_t>(bits_of(type) / 8), 0xA5);
   const bool fp32 = type == dtype::fp32;
+  const float quarter = 0.25f;
   const host::moe_layer moe{
       .tokens = layer.tokens,
       .hidden = width,
@@ -93,7 +97,8 @@ outcome compute(const golden_layer& layer, dtype type, const host::moe_flags& fl
       .down = {.data = layer.raw("down_proj_blocks"), .block_scales = layer.raw("down_proj_scales")},
       .down_bias = layer.down_bias.data(),
       .y = {.data = y.data(), .type = type, .rows = layer.tokens, .row_stride = width},
-      .between = type};
+      .between = between,
+      .between_scale = &quarter};
   outcome out;
   out.index.resize(rows * topk);
   out.weight.resize(rows * topk);
@@ -130,14 +135,28 @@ TEST_CASE("host: golden layers", "[host][golden]") {
       if (!host::supports(level)) continue;
       const host::execution how{.thread_count = 2, .level = level};
       INFO(name << ", " << host::name_of(level) << ", block_m " << tile.block_m);
-      const outcome exact = compute(layer, dtype::fp32, {tile, tile}, how);
+      const outcome exact = compute(layer, dtype::fp32, dtype::fp32, {tile, tile}, how);
       CHECK(exact.index == layer.expected_index);
       for (std::size_t i = 0; i < exact.weight.size(); ++i)
         CHECK(std::abs(exact.weight[i] - layer.expected_weight[i]) <= 1e-6f);
       CHECK(exact.error <= 1e-5);
-      const outcome bf16 = compute(layer, dtype::bf16, {tile, tile}, how);
+      const outcome bf16 = compute(layer, dtype::bf16, dtype::bf16, {tile, tile}, how);
       CHECK(bf16.error <= 4e-3);
     }
+}
+
+TEST_CASE("host: golden layers with 8 and 4 bits between the matmuls", "[host][golden]") {
+  const golden_layer layer = load("moe_layer_h320_e8.safetensors");
+  const opt_flags tile{.block_m = 64, .block_n = 128, .block_k = 128};
+  // E4M3 rounds by up to 2^-4 of a number, E2M1 by up to a quarter: an error of all of them, not of one.
+  const std::tuple<dtype, double, double> formats[] = {
+      {dtype::fp8_e4m3, 4e-3, 0.04}, {dtype::mxfp8, 4e-3, 0.04}, {dtype::mxfp4, 0.04, 0.2}};
+  for (const auto& [between, least, most] : formats) {
+    INFO(name_of(between));
+    const outcome out = compute(layer, dtype::fp32, between, {tile, tile}, {});
+    CHECK(out.error >= least);
+    CHECK(out.error <= most);
+  }
 }
 
 TEST_CASE("host: an expert-parallel layer is the sum of its parts", "[host][golden]") {
@@ -216,6 +235,7 @@ TEST_CASE("host: refused layers leave Y as it was", "[host]") {
   CHECK(run(other, workspace.size()) == bad);
   other = layer;
   other.between = dtype::mxfp4;
+  other.intermediate = 48;
   CHECK(run(other, workspace.size()) == bad);
   other = layer;
   other.tokens = other.x.rows = other.y.rows = 0;

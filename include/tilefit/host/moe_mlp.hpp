@@ -8,6 +8,7 @@
 #include <span>
 
 #include "../matmul_args.hpp"
+#include "../moe_hidden.hpp"
 #include "../opt_flags.hpp"
 #include "../routing.hpp"
 #include "matmul_ogs.hpp"
@@ -31,8 +32,9 @@ struct moe_layer {
   const float* down_bias = nullptr;     ///< [local_experts, hidden]
   y_operand y = {};                     ///< rows = tokens
   swiglu_params swiglu = {};
-  dtype between = dtype::bf16;  ///< format of the activations between the two matmuls: bf16, fp16 or fp32
-  bool accumulate = false;      ///< see matmul_args
+  dtype between = dtype::bf16;           ///< format of the activations between the two matmuls: any
+  const float* between_scale = nullptr;  ///< one number for fp8_e4m3 between them; null = 1
+  bool accumulate = false;               ///< see matmul_args
 };
 
 /// What the router says, where to write it, and where to work.
@@ -58,7 +60,6 @@ namespace tilefit::inline v0::detail {
 struct host_moe_plan {
   status_code status = status_code::invalid_argument;
   std::int64_t offsets_at = 0, histogram_at = 0, gather_at = 0, scatter_at = 0, gammas_at = 0;
-  std::int64_t between_at = 0;
   std::int64_t matmul_at = 0;  ///< workspace of both matmuls, one after the other
   std::int64_t matmul_bytes = 0;
   std::int64_t bytes = 0;
@@ -78,7 +79,7 @@ inline host_moe_plan plan_host_moe(const host::moe_layer& layer, const host::moe
   if (layer.hidden < 1 || layer.intermediate < 1 || layer.hidden > most || layer.intermediate > most || local < 1 ||
       layer.x.rows != layer.tokens || layer.y.rows != layer.tokens)
     return plan;
-  if (layer.between != dtype::bf16 && layer.between != dtype::fp16 && layer.between != dtype::fp32) return plan;
+  if (refuse_hidden(layer.between, layer.intermediate)) return plan;
 
   const std::int64_t rows = shape.rows();
   std::int64_t at = 0;
@@ -92,7 +93,6 @@ inline host_moe_plan plan_host_moe(const host::moe_layer& layer, const host::moe
   plan.gather_at = place(4 * rows);
   plan.scatter_at = place(4 * rows);
   plan.gammas_at = place(4 * rows);
-  plan.between_at = place(rows * layer.intermediate * (bits_of(layer.between) / 8));
 
   // Without a workspace the addresses only have to be there, not to be right: sizes do not depend on them.
   alignas(host_alignment) std::byte stand_in{};
@@ -100,34 +100,34 @@ inline host_moe_plan plan_host_moe(const host::moe_layer& layer, const host::moe
   std::byte* const base = real ? workspace : &stand_in;
   const auto at_byte = [&](std::int64_t offset) { return real ? base + offset : base; };
   const auto indices = [&](std::int64_t offset) { return reinterpret_cast<std::int32_t*>(at_byte(offset)); };
+  const moe_hidden between = place_hidden(layer.between, layer.between_scale, rows, layer.intermediate,
+                                          [&](std::int64_t bytes) { return at_byte(place(bytes)); });
 
-  plan.gate_up = {
-      .m = rows,
-      .n = 2 * layer.intermediate,
-      .k = layer.hidden,
-      .experts = local,
-      .x = layer.x,
-      .w = layer.gate_up,
-      .y = {.data = at_byte(plan.between_at), .type = layer.between, .rows = rows, .row_stride = layer.intermediate},
-      .bias = layer.gate_up_bias,
-      .expert_offsets = indices(plan.offsets_at),
-      .gather_indx = indices(plan.gather_at),
-      .act = activation::swiglu,
-      .swiglu = layer.swiglu};
-  plan.down = {
-      .m = rows,
-      .n = layer.hidden,
-      .k = layer.intermediate,
-      .experts = local,
-      .x = {.data = at_byte(plan.between_at), .type = layer.between, .rows = rows, .row_stride = layer.intermediate},
-      .w = layer.down,
-      .y = layer.y,
-      .bias = layer.down_bias,
-      .expert_offsets = indices(plan.offsets_at),
-      .scatter_indx = indices(plan.scatter_at),
-      .gammas = reinterpret_cast<float*>(at_byte(plan.gammas_at)),
-      .topk = layer.topk,
-      .accumulate = layer.accumulate};
+  plan.gate_up = {.m = rows,
+                  .n = 2 * layer.intermediate,
+                  .k = layer.hidden,
+                  .experts = local,
+                  .x = layer.x,
+                  .w = layer.gate_up,
+                  .y = between.written,
+                  .bias = layer.gate_up_bias,
+                  .expert_offsets = indices(plan.offsets_at),
+                  .gather_indx = indices(plan.gather_at),
+                  .act = activation::swiglu,
+                  .swiglu = layer.swiglu};
+  plan.down = {.m = rows,
+               .n = layer.hidden,
+               .k = layer.intermediate,
+               .experts = local,
+               .x = between.read,
+               .w = layer.down,
+               .y = layer.y,
+               .bias = layer.down_bias,
+               .expert_offsets = indices(plan.offsets_at),
+               .scatter_indx = indices(plan.scatter_at),
+               .gammas = reinterpret_cast<float*>(at_byte(plan.gammas_at)),
+               .topk = layer.topk,
+               .accumulate = layer.accumulate};
 
   const host_plan gate_up = plan_host_matmul(plan.gate_up, flags.gate_up, how);
   const host_plan down = plan_host_matmul(plan.down, flags.down, how);

@@ -8,6 +8,7 @@
 #include "../golden_layer.hpp"
 #include "executor_stream.hpp"
 #include "layer_kernels.hpp"
+#include "tilefit/host/moe_mlp.hpp"
 #include "tilefit/moe_plan.hpp"
 
 using namespace tilefit_simt;
@@ -15,7 +16,7 @@ using simt::memory_use;
 
 namespace {
 
-/// What a layer is made of in the executor: one kernel for both matmuls.
+/// What a layer is made of in the executor: one kernel for both matmuls, or for down its likes with that X.
 struct simt_backend {
   static constexpr std::int64_t zeroed_workspace_bytes = 0;
   static constexpr std::int64_t most_blocks = INT32_MAX / detail::reduce_threads;
@@ -26,9 +27,16 @@ struct simt_backend {
   static std::int64_t present_bytes(const matmul_args& args) {
     return detail::align_up(args.y.rows * args.topk, std::int64_t{gpu::workspace_alignment});
   }
-  selection choose(const matmul_args&) const {
+  const matmul_kernel& kernel_for(const matmul_args& args) const {
+    if (args.x.type != kernel.x)
+      for (const matmul_kernel& other : gfx950_kernels())
+        if (other.x == args.x.type && other.flags.block_m == kernel.flags.block_m) return other;
+    return kernel;
+  }
+  selection choose(const matmul_args& args) const {
     selection choice;
-    choice.flags = kernel.flags;
+    choice.flags = kernel_for(args).flags;
+    choice.flags.split_k = 1;
     return choice;
   }
   std::size_t workspace_bytes(const matmul_args& args, const opt_flags&) const {
@@ -41,12 +49,13 @@ struct simt_backend {
   gpu::launch_status route(const gpu::routing_args& args) const { return tilefit_simt::route(args, stream); }
   gpu::launch_status launch(const matmul_args& args, const opt_flags&, bool) const {
     auto* const workspace = static_cast<std::byte*>(args.workspace);
-    const std::int64_t tiles = kernels::most_row_tiles(args.m, args.experts, kernel.flags.block_m) *
-                               detail::ceil_div(args.n, kernel.flags.block_n);
+    const matmul_kernel& with = kernel_for(args);
+    const std::int64_t tiles = kernels::most_row_tiles(args.m, args.experts, with.flags.block_m) *
+                               detail::ceil_div(args.n, with.flags.block_n);
     const bool sums = args.topk > 1;
-    stream.shared_bytes = kernel.smem_bytes;
+    stream.shared_bytes = with.smem_bytes;
     const gpu::launch_status status = launch_matmul(
-        kernel, args, TILEFIT_SIMT_LANES == 64 ? tiles : 6, sums ? reinterpret_cast<std::uint8_t*>(workspace) : nullptr,
+        with, args, TILEFIT_SIMT_LANES == 64 ? tiles : 6, sums ? reinterpret_cast<std::uint8_t*>(workspace) : nullptr,
         sums ? reinterpret_cast<float*>(workspace + present_bytes(args)) : nullptr, stream);
     stream.shared_bytes = 65'536;
     return status;
@@ -177,6 +186,64 @@ TEST_CASE("simt layer: from logits, both golden layers", "[simt][golden]") {
   }
 }
 
+#if TILEFIT_SIMT_LANES == 64  // gfx950 has the kernels that read them
+TEST_CASE("simt layer: 8 and 4 bits between the matmuls, as on the CPU", "[simt][golden]") {
+  const bench::safetensors_file file = open_golden(golden_names[0]);
+  const std::vector<std::uint8_t> gate_up = read_golden<std::uint8_t>(file.contents, "gate_up_proj_blocks"),
+                                  gate_up_scales = read_golden<std::uint8_t>(file.contents, "gate_up_proj_scales"),
+                                  down = read_golden<std::uint8_t>(file.contents, "down_proj_blocks"),
+                                  down_scales = read_golden<std::uint8_t>(file.contents, "down_proj_scales");
+  for (const matmul_kernel& kernel : gfx950_kernels()) {
+    if (kernel.x != dtype::bf16 || kernel.flags.block_n < 64 || kernel.flags.block_m > 64) continue;
+    whole_layer layer(file.contents, kernel);
+    float* const scale = layer.memory.take<float>(1, "scale", memory_use::input);
+    *scale = 0.05f;
+    for (const dtype between : {dtype::fp8_e4m3, dtype::mxfp8, dtype::mxfp4}) {
+      INFO(name_of(between) << ", block_m " << kernel.flags.block_m);
+      gpu::moe_args args = layer.args;
+      args.between = between;
+      args.between_scale = scale;
+      REQUIRE(layer.run(args) == "");
+      const std::vector<double> results = layer.results();
+
+      const auto count = static_cast<std::size_t>(layer.tokens);
+      std::vector<float> y(count * golden_width), weight(count * golden_topk);
+      std::vector<std::int32_t> index(count * golden_topk);
+      const host::moe_layer same{
+          .tokens = args.tokens,
+          .hidden = args.hidden,
+          .intermediate = args.intermediate,
+          .experts = args.experts,
+          .topk = args.topk,
+          .x = args.x,
+          .gate_up = {.data = gate_up.data(), .block_scales = gate_up_scales.data()},
+          .gate_up_bias = args.gate_up_bias,
+          .down = {.data = down.data(), .block_scales = down_scales.data()},
+          .down_bias = args.down_bias,
+          .y = {.data = y.data(), .type = dtype::fp32, .rows = args.tokens, .row_stride = golden_width},
+          .between = between,
+          .between_scale = scale};
+      const opt_flags tile{.block_m = 64, .block_n = 128, .block_k = 128};
+      std::vector<std::byte> workspace(host::workspace_bytes(same, {tile, tile}));
+      REQUIRE(host::moe_mlp(same, {tile, tile},
+                            {.logits = layer.logits,
+                             .expert_index = index,
+                             .expert_weight = weight,
+                             .workspace = workspace.data(),
+                             .workspace_bytes = workspace.size()}) == status_code::ok);
+      double wrong = 0, norm = 0;
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        const double difference = results[i] - double{y[i]};
+        wrong += difference * difference;
+        norm += double{y[i]} * double{y[i]};
+      }
+      CHECK(std::sqrt(wrong / norm) <= most_error);
+      CHECK(layer.error() > most_error);  // what is quantised is not what the model has
+    }
+  }
+}
+#endif
+
 TEST_CASE("simt layer: given experts, some of them nobody's", "[simt]") {
   const bench::safetensors_file file = open_golden(golden_names[0]);
   const matmul_kernel kernel = kernels_of_layers().front();
@@ -275,8 +342,11 @@ TEST_CASE("simt layer: no tokens, and what is refused", "[simt]") {
   CHECK(answer(args).reason.subject == "bytes of the workspace");
   ++args.workspace_bytes;
   gpu::moe_args bad = args;
-  bad.between = dtype::mxfp8;
+  bad.between = dtype::fp32;
   CHECK(answer(bad).code == status_code::unsupported_dtype);
+  bad.between = dtype::mxfp8;
+  bad.intermediate = 48;
+  CHECK(answer(bad).reason.subject == "intermediate");
   bad = args;
   bad.given.expert_index = layer.expert_index.data();
   CHECK(answer(bad).reason.subject == "number of logits, given and rows that are set");
