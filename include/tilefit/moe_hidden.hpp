@@ -1,5 +1,6 @@
 // L6: the activations between the two matmuls of a layer, as gate_up writes them and as down reads them.
-// Knows: formats, scales, bytes. Must not know: the rest of a layer, where a workspace begins.
+// Knows: formats, scales, bytes.
+// Must not know: the rest of a layer, where a workspace begins.
 #pragma once
 
 #include <cstddef>

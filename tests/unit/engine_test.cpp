@@ -382,9 +382,32 @@ TEST_CASE("Bad problems are refused with the member and its numbers") {
   refused_by_ogs([](auto& p) { p.formats.scale_block = 16; }, "scale_block", feature);
   refused_by_ogs([](auto& p) { p.formats.x = dtype::fp32; }, "number of bits of X", format);
   refused_by_ogs([](auto& p) { p.formats.w = dtype::fp32; }, "number of bits of W", format);
-  refused_by_ogs([](auto& p) { p.formats.y = dtype::mxfp4; }, "number of bits of Y", format);
+  refused_by_ogs([](auto& p) { p.formats.y = dtype::mxfp4, p.formats.act = activation::swiglu, p.n = 96; }, "n",
+                 feature);
   refused_by_ogs([](auto& p) { p.formats.y = dtype::fp8_e4m3, p.formats.accumulate = true; }, "number of bits of Y",
                  feature);
+}
+
+TEST_CASE("A narrow Y on NVIDIA takes tiles whose sums leave registers for it, and bytes for its scales") {
+  matmul_problem problem{.m = 32'768, .n = 5760, .k = 2880, .experts = 32, .topk = 4};
+  for (const arch_id id : {arch_id::sm_90, arch_id::sm_120}) {
+    const arch_traits& arch = traits_of(id);
+    for (const dtype y : {dtype::bf16, dtype::fp8_e4m3, dtype::mxfp8, dtype::mxfp4}) {
+      problem.formats.y = y;
+      const selection choice = make_opt_flags(arch, problem);
+      INFO(arch.name << ", " << name_of(y));
+      REQUIRE(choice.ok());
+      CHECK(stores_narrow_y(choice.flags) == (choice.flags.block_m <= 64));
+      CHECK((bits_of(y) >= 16 || stores_narrow_y(choice.flags)));
+      const std::int64_t scales = choice.plan[smem_region::y_scales].bytes;
+      CHECK(scales == (has_block_scales(y) ? choice.flags.block_m * choice.flags.block_n / 16 : 0));
+      CHECK(choice.need_bytes() <= arch.smem_block_bytes);
+    }
+  }
+  problem.formats.y = dtype::bf16;
+  CHECK_FALSE(stores_narrow_y(make_opt_flags(arch_v<arch_id::sm_90>, problem).flags));
+  problem.formats.y = dtype::mxfp4;
+  CHECK(make_opt_flags(arch_v<arch_id::gfx1201>, problem).status == status_code::unsupported_dtype);
 }
 
 TEST_CASE("Tiles have all columns that a scale of Y is for") {

@@ -1,5 +1,6 @@
 // L5: bias of the columns that a lane has behind mma and wgmma.
-// Knows: the row order of weight_layout::mma_m16k64. Must not know: what is done with it (epilogue.cuh).
+// Knows: the row order of weight_layout::mma_m16k64.
+// Must not know: what is done with it (epilogue.cuh, atom_quantise.cuh).
 #pragma once
 
 #include <cstdint>
