@@ -63,7 +63,7 @@ int main() {
                       .down = args.w,
                       .y = {.data = y, .rows = 1, .row_stride = 64}};
   check(choose_moe(layer).gate_up.status == status_code::runtime_error, "choose_moe");
-  alignas(256) static std::byte workspace[4096];
+  alignas(256) static std::byte workspace[1 << 17];
   layer.workspace = workspace;
   layer.workspace_bytes = sizeof workspace;
   check_no_device(moe_mlp<no_kernels>(layer, {}, nullptr), "moe_mlp");

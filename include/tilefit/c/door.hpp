@@ -105,6 +105,7 @@ inline c_fault flags_for(const c_layer& layer, const tilefit_flags* gate_up, con
 
 }  // namespace tilefit::inline v0::detail
 
+// Once in a program, by TILEFIT_C_IMPLEMENTATION. NOLINTBEGIN(misc-definitions-in-headers)
 extern "C" {
 
 int tilefit_version(void) {
@@ -266,3 +267,4 @@ int tilefit_moe_mlp(const tilefit_moe_args* args, const tilefit_flags* gate_up, 
 }
 
 }  // extern "C"
+// NOLINTEND(misc-definitions-in-headers)
