@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "commands.hpp"
 
@@ -26,7 +27,11 @@ int main(int argc, char** argv) try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    return bench::bad_input(error.what());
+    if (!app.get_subcommands().empty()) return bench::bad_input(error.what());
+    std::string names;
+    for (const CLI::App* each : app.get_subcommands({})) names += (names.empty() ? "" : ", ") + each->get_name();
+    return bench::bad_input(argc > 1 ? fmt::format("'{}' is no sub-command; there are {}", argv[1], names)
+                                     : "a sub-command is wanted: " + names);
   }
   // What was printed must have arrived: a full disk is a failure.
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
