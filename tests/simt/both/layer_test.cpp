@@ -28,9 +28,10 @@ struct simt_backend {
     return detail::align_up(args.y.rows * args.topk, std::int64_t{gpu::workspace_alignment});
   }
   const matmul_kernel& kernel_for(const matmul_args& args) const {
-    if (args.x.type != kernel.x)
-      for (const matmul_kernel& other : gfx950_kernels())
-        if (other.x == args.x.type && other.flags.block_m == kernel.flags.block_m) return other;
+    if constexpr (TILEFIT_SIMT_LANES == 64)
+      if (args.x.type != kernel.x)
+        for (const matmul_kernel& other : gfx950_kernels())
+          if (other.x == args.x.type && other.flags.block_m == kernel.flags.block_m) return other;
     return kernel;
   }
   selection choose(const matmul_args& args) const {
